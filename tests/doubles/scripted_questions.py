@@ -11,6 +11,7 @@ import grpc
 from fleet.transport import Refusal, abort
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import commands_pb2 as commands
+from fleet.v1 import copies_pb2 as copies
 from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_controller.agents.port import Declined, NoAnswer, NotOffered, Unreachable
 
@@ -140,6 +141,9 @@ class FakeQuestions:
     def run_in_vms(self, request: commands.RunInVmsRequest) -> FakeAnswers[commands.RunInVmsAnswer]:
         return FakeAnswers(self._place, "RunInVms", request)
 
+    def copy_into_vms(self) -> FakeTalk[copies.CopyIntoVmsRequest, commands.RunInVmsAnswer]:
+        return FakeTalk(self._place, "CopyIntoVms", None)
+
 
 class FakeAnswers(Generic[Message]):
     def __init__(self, place: Place, method: str, request: Any) -> None:
@@ -231,6 +235,12 @@ class QuestionsServicer(AgentServiceServicer):
         self, request: commands.RunInVmsRequest, context: Any
     ) -> None:
         await self._stream("RunInVms", request, context)
+
+    async def CopyIntoVms(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[copies.CopyIntoVmsRequest], context: Any
+    ) -> None:
+        inputs = aiter(request_iterator)
+        await self._stream("CopyIntoVms", await anext(inputs), context, inputs)
 
     async def Doctor(self, request: wire.DoctorRequest, context: Any) -> wire.DoctorResponse:
         return await self._reply("Doctor", request, context)  # type: ignore[no-any-return]

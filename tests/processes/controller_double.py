@@ -11,7 +11,7 @@ import grpc
 
 from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.peers import peer_of
-from fleet.transport import READ_ONLY_METADATA, Identity, Refusal, Role
+from fleet.transport import READ_ONLY_METADATA, TAKEN_METADATA, Identity, Refusal, Role
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer, add_ClusterServiceServicer_to_server
@@ -107,6 +107,13 @@ class ControllerDouble:
         def run(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
             return double._stream("RunInFleet", next(requests), context)
 
+        def copy(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            first = next(requests)
+            context.send_initial_metadata(((TAKEN_METADATA, "1"),))
+            parts = list(requests)
+            first.data = b"".join(one.data for one in parts)
+            return double._stream("CopyIntoFleet", first, context)
+
         def stream(name: str) -> Callable[[Any, Any, Any], Any]:
             return lambda _, request, context: double._stream(name, request, context)
 
@@ -114,6 +121,7 @@ class ControllerDouble:
         methods |= {name: stream(name) for name in STREAMS}
         methods["Instant"] = lambda _, request, context: double._instant(context)
         methods |= {"WatchStatus": watch, "Console": console, "Top": top, "RunInFleet": run}
+        methods["CopyIntoFleet"] = copy
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing, suppress
+from typing import Any
 
 from fleet.guest_commands.answers import Answer
 from fleet.ranges import IndexSet
@@ -26,6 +27,7 @@ from fleet_agent.core.guest_commands.typed_line import INTERRUPT, CannotBeTyped,
 from fleet_agent.drivers.ports.consoles import CannotType, NoSuchVm
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
 from fleet_agent.drivers.ports.guest_commands import NO_SUCH_GUEST, GuestAgents, GuestCommand
+from fleet_agent.drivers.ports.side_by_side import side_by_side
 
 # Guests at once: each costs a look at its log every 20 ms, and what its command does.
 WIDTH = 64
@@ -53,22 +55,12 @@ class ConsoleCommands:
     async def run(
         self, fleet_uid: str, indices: IndexSet, command: GuestCommand
     ) -> AsyncGenerator[tuple[IndexSet, Answer], None]:
-        waiting = iter(indices)
-        running: dict[asyncio.Task[Answer], int] = {}
-        try:
-            while True:
-                while len(running) < WIDTH and (index := next(waiting, None)) is not None:
-                    running[asyncio.create_task(self._one(fleet_uid, index, command))] = index
-                if not running:
-                    return
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield IndexSet.of((running.pop(task),)), task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            if running:
-                await asyncio.wait(running)
+        def one(index: int) -> Coroutine[Any, Any, Answer]:
+            return self._one(fleet_uid, index, command)
+
+        async with aclosing(side_by_side(WIDTH, indices, one)) as answers:
+            async for answer in answers:
+                yield answer
 
     async def _one(self, fleet_uid: str, index: int, command: GuestCommand) -> Answer:
         if self._agents is not None:

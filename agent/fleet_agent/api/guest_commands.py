@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import aclosing
+from typing import Any
 
 from fleet.guest_commands.answers import BadCommand, check_command
 from fleet.guest_commands.groups import MOST_BYTES_ON_HOST, MOST_ON_HOST, OutcomeGroups
@@ -34,7 +36,12 @@ async def run(commands: GuestCommands, request: wire.RunInVmsRequest, context: C
         request.command.output_bytes,
         request.actor[:LONGEST_ACTOR],
     )
-    gathering = asyncio.create_task(_gather(commands, request.fleet_uid, indices, asked, groups))
+    await tell(_gather(commands, request.fleet_uid, indices, asked, groups), groups, context)
+
+
+async def tell(work: Coroutine[Any, Any, None], groups: OutcomeGroups, context: Context) -> None:
+    """What the work adds to the groups, until it has ended; it ends with the caller."""
+    gathering = asyncio.create_task(work)
     try:
         while True:
             await asyncio.wait((gathering,), timeout=TELL_SECONDS)

@@ -10,6 +10,7 @@ from fleet.transport import Refusal
 from fleet_agent.api.console import BadConsoleInput
 from fleet_agent.api.console_sessions import TooManyReaders
 from fleet_agent.api.doctor import BadRequest, HostBusy
+from fleet_agent.api.guest_files import TooManyCopies
 from fleet_agent.core.assignment import BadAssignment
 from fleet_agent.core.images import BadImage
 from fleet_agent.dom0.doctor import TuningError
@@ -40,6 +41,7 @@ REFUSALS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (BadConsoleInput, grpc.StatusCode.INVALID_ARGUMENT, "BAD_CONSOLE_INPUT"),
     (BadCommand, grpc.StatusCode.INVALID_ARGUMENT, "BAD_COMMAND"),
     (TooManyReaders, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_READERS"),
+    (TooManyCopies, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_COPIES"),
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST"),
     (HostBusy, grpc.StatusCode.DEADLINE_EXCEEDED, "HOST_BUSY"),
     (TuningError, grpc.StatusCode.FAILED_PRECONDITION, "TUNING_RECORD"),

@@ -11,6 +11,7 @@ from fleet.keys import Term
 from fleet.service import Context
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import commands_pb2 as commands_wire
+from fleet.v1 import copies_pb2 as copies_wire
 from fleet.v1 import types_pb2 as types
 from fleet.v1.agent_pb2_grpc import AgentServiceServicer
 from fleet_agent.api import console, guest_commands
@@ -27,6 +28,7 @@ from fleet_agent.api.guard import (
     reads,
     serves_hosts,
 )
+from fleet_agent.api.guest_files import Copies
 from fleet_agent.api.refusals import NotOffered
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.api.top import send_samples
@@ -34,6 +36,7 @@ from fleet_agent.controllers.grpc_client import Told, told_nobody
 from fleet_agent.dom0.doctor import Doctor
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.guest_commands import GuestAgents, GuestCommands
+from fleet_agent.drivers.ports.guest_files import GuestFiles
 from fleet_agent.drivers.ports.images import Images
 from fleet_agent.image_relay.relays import ImageRelays
 from fleet_agent.reconcile.agent import Agent
@@ -70,6 +73,7 @@ class AgentApi(AgentServiceServicer):
         upgrades: Upgrades | None = None,
         guest_commands: GuestCommands | None = None,
         guest_agents: GuestAgents | None = None,
+        guest_files: GuestFiles | None = None,
     ) -> None:
         """`told`: hears where controllers say they are. `guest_commands`: without them commands go
         through `guest_agents` and consoles. RPCs for which there is nothing answer
@@ -86,6 +90,7 @@ class AgentApi(AgentServiceServicer):
         if guest_commands is None and self._desk is not None:
             guest_commands = ConsoleCommands(self._desk, guest_agents)
         self._guest_commands = guest_commands
+        self._copies = Copies(guest_files) if guest_files else None
 
     async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
@@ -110,6 +115,10 @@ class AgentApi(AgentServiceServicer):
     @property
     def relays(self) -> ImageRelays:
         return _offered(self._relays)
+
+    @property
+    def copies(self) -> Copies:
+        return _offered(self._copies)
 
     @property
     def upgrades(self) -> Upgrades:
@@ -242,6 +251,16 @@ class AgentApi(AgentServiceServicer):
     ) -> None:
         relay_api.check_host(request.host_id, self._agent.host_id)
         await guest_commands.run(self.guest_commands, request, context)
+
+    @commands_by_stream(needs="copies", max_bytes=MAX_RUN_BYTES)
+    async def CopyIntoVms(  # type: ignore[override]
+        self,
+        first: copies_wire.CopyIntoVmsRequest,
+        rest: AsyncIterator[copies_wire.CopyIntoVmsRequest],
+        context: Context,
+    ) -> None:
+        relay_api.check_host(first.host_id, self._agent.host_id)
+        await self.copies.serve(first, rest, context)
 
 
 def _offered(part: Part | None) -> Part:

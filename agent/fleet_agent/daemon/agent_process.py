@@ -271,6 +271,7 @@ def made_api(
         agent,
         consoles=drivers.consoles,
         guest_agents=drivers.guest_agents,
+        guest_files=drivers.guest_files,
         sampling=Sampling(drivers.sampler, time.monotonic),
         doctor=doctor,
         images=WatchedImages(drivers.images, drivers.contents, images_changed),

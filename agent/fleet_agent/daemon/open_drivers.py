@@ -15,6 +15,7 @@ from fleet_agent.drivers.ports.bridges import Bridges
 from fleet_agent.drivers.ports.consoles import Consoles
 from fleet_agent.drivers.ports.errors import DriverError, told_defect
 from fleet_agent.drivers.ports.guest_commands import GuestAgents
+from fleet_agent.drivers.ports.guest_files import GuestFiles
 from fleet_agent.drivers.ports.hypervisor import Hypervisor, Sampler
 from fleet_agent.drivers.ports.image_content import ImageContents
 from fleet_agent.drivers.ports.images import Images
@@ -42,6 +43,7 @@ class Drivers:
     # Of the VMs of ours that run.
     interfaces: Interfaces
     guest_agents: GuestAgents | None = None
+    guest_files: GuestFiles | None = None
     # What runs beside the agent for the drivers' own sake, until it is cancelled.
     beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = ()
     # What placement may select the host by, unless its settings say otherwise.
@@ -82,7 +84,8 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
     from fleet_agent.drivers.iproute.bridges import IpBridges
     from fleet_agent.drivers.libvirt.console.libvirt_consoles import LibvirtConsoles
     from fleet_agent.drivers.libvirt.console.sweep import ConsoleSweep
-    from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
+    from fleet_agent.drivers.libvirt.guests.guest_agents import LibvirtGuestAgents
+    from fleet_agent.drivers.libvirt.guests.guest_files import LibvirtGuestFiles
     from fleet_agent.drivers.libvirt.hypervisor import LibvirtHypervisor, console_log_of
     from fleet_agent.drivers.libvirt.sampler import LibvirtSampler
     from fleet_agent.drivers.seeds.folder import SeedFolder
@@ -104,6 +107,7 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
     storage, images, contents = open_storage(asked, choice, hypervisor.begin_listing)
     link, paths, ours = hypervisor.link, hypervisor.host_paths, hypervisor.ours
     sweep = ConsoleSweep(link, paths, ours, asked.hypervisor.console_log_bytes)
+    agents = LibvirtGuestAgents(link)
     opened = Drivers(
         storage,
         SeededHypervisor(hypervisor, seeds),
@@ -113,7 +117,8 @@ def open_drivers(asked: Settings, choice: StorageChoice) -> Drivers:
         LibvirtSampler(link, ours),
         IpBridges(maker),
         hypervisor.interfaces,
-        LibvirtGuestAgents(link),
+        agents,
+        LibvirtGuestFiles(agents),
         (sweep.run,),
         {"accel": accelerator.name} if accelerator else {},
         choice,

@@ -26,6 +26,7 @@ from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.consoles import HollowConsoles
 from fleet_agent.drivers.hollow.contents import HollowContents
 from fleet_agent.drivers.hollow.guest_commands import HollowGuestCommands
+from fleet_agent.drivers.hollow.guest_files import HollowGuestFiles
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.hollow.images import HollowImages
 from fleet_agent.drivers.hollow.profile import Profile
@@ -155,6 +156,7 @@ class HollowHost:
             ),
             upgrades=HollowUpgrades(VERSION, self._upgraded),
             guest_commands=HollowGuestCommands(self.drivers[1], behaviour),
+            guest_files=HollowGuestFiles(self.drivers[1], behaviour),
         )
         self._server = AgentServer(api, around.services, found.credentials.for_server)
 

@@ -8,6 +8,7 @@ import grpc
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import commands_pb2 as commands
+from fleet.v1 import copies_pb2 as copies
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
 from fleet_controller.agents.grpc_errors import errors_as_the_ports
 
@@ -70,6 +71,9 @@ class GrpcQuestions:
 
     def run_in_vms(self, request: commands.RunInVmsRequest) -> GrpcAnswers[commands.RunInVmsAnswer]:
         return GrpcAnswers(self._stub.RunInVms(request), self._peer)
+
+    def copy_into_vms(self) -> GrpcTalk[copies.CopyIntoVmsRequest, commands.RunInVmsAnswer]:
+        return GrpcTalk(self._stub.CopyIntoVms(), self._peer)
 
 
 class GrpcAnswers(Generic[Answer]):

@@ -9,6 +9,7 @@ from fleet.term_claims import term_heard
 from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import commands_pb2 as commands
+from fleet.v1 import copies_pb2 as copies
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 
@@ -121,6 +122,7 @@ class Talk(Answers[Answer], Protocol[Said, Answer]):
 
 ConsoleTalk = Talk[wire.ConsoleInput, wire.ConsoleOutput]
 RelayTalk = Talk[wire.RelayOrder, wire.RelayState]
+CopyTalk = Talk[copies.CopyIntoVmsRequest, commands.RunInVmsAnswer]
 UploadTalk = Talk[wire.PutImageRequest, wire.PutImageAnswer]
 
 
@@ -158,6 +160,8 @@ class Questions(Protocol):
     def put_image(self) -> UploadTalk: ...
 
     def run_in_vms(self, request: commands.RunInVmsRequest) -> Answers[commands.RunInVmsAnswer]: ...
+
+    def copy_into_vms(self) -> CopyTalk: ...
 
 
 class AgentConnection(Protocol):

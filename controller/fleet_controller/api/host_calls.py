@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import commands_pb2 as commands
+from fleet.v1 import copies_pb2 as copies
 from fleet.v1.cluster_pb2_grpc import ClusterServiceServicer
 from fleet_controller.api.authorization import (
     NAMES_MANY_BYTES,
@@ -16,12 +17,13 @@ from fleet_controller.api.authorization import (
     Roles,
     rpc,
 )
-from fleet_controller.api.needs import console_need, run_need
+from fleet_controller.api.needs import console_need, copy_need, run_need
 from fleet_controller.image_spread.targets import targets
 from fleet_controller.relay import host_calls, uploads
 from fleet_controller.relay import images as relay_images
 from fleet_controller.relay.commands import CommandRun, first_request
 from fleet_controller.relay.console import ConsoleRelay, first_input, writes
+from fleet_controller.relay.copies import CopiesUnderWay, FileCopy, next_request
 from fleet_controller.relay.host_calls import ANSWER_SECONDS
 from fleet_controller.relay.top import TopRelay
 from fleet_controller.replica.replica import Replica
@@ -39,6 +41,7 @@ class HostCallsApi(ClusterServiceServicer):
     generator waits to be collected. The generated signatures know generators only."""
 
     replica: Replica
+    copies_under_way: CopiesUnderWay
 
     @rpc(READERS)
     async def Console(  # type: ignore[override]
@@ -65,6 +68,21 @@ class HostCallsApi(ClusterServiceServicer):
         await call.begin()
         await run.write_down()
         await run.run(call.send)
+
+    @rpc(WRITERS, max_bytes=NAMES_MANY_BYTES)
+    async def CopyIntoFleet(  # type: ignore[override]
+        self, call: Call, inputs: AsyncIterator[copies.CopyIntoFleetRequest]
+    ) -> None:
+        inputs = aiter(inputs)
+        first = await next_request(inputs)
+        leading = call.leader
+        call.need(copy_need(first, leading.memory.state.fleets))
+        copy = FileCopy(leading.relay, leading.memory, leading.writer, first, call.actor)
+        with self.copies_under_way.place():
+            await call.begin()
+            await copy.take_in(inputs)
+            await copy.write_down()
+            await copy.run(call.send)
 
     @rpc(READERS)
     async def Doctor(self, call: Call, request: cluster.HostDoctorRequest) -> wire.DoctorResponse:

@@ -13,6 +13,7 @@ from typing import Any
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import commands_pb2 as commands
+from fleet.v1 import copies_pb2 as copies
 from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.people.rights import Need, Right, Scope
 from fleet_controller.core.refusals import named_fleet
@@ -107,6 +108,8 @@ NEEDS: Mapping[str, Line] = {
     "Console": Line(_VIEW, "open a console", _ANY),
     # As for a console: see `run_need`.
     "RunInFleet": Line(_VIEW, "run commands in VMs", _ANY),
+    # As for a console: see `copy_need`.
+    "CopyIntoFleet": Line(_VIEW, "copy files into VMs", _ANY),
     # Of all fleets, unless one is named.
     "Top": Line(_VIEW, "see what VMs of {} use", fleet="fleet", of_all=True),
     "ListEvents": Line(_VIEW, "read the events of {}", fleet="fleet", of_all=True),
@@ -192,3 +195,9 @@ def run_need(first: commands.RunInFleetRequest, fleets: Mapping[str, FleetRecord
     Refused where no fleet is meant."""
     first.fleet = named_fleet(fleets, first.fleet).name
     return Need(_OPERATE, first.fleet, f"run commands in VMs of fleet {first.fleet[:60]}")
+
+
+def copy_need(first: copies.CopyIntoFleetRequest, fleets: Mapping[str, FleetRecord]) -> Need:
+    """As `run_need`, of a file. Raises Refused where no fleet is meant."""
+    first.fleet = named_fleet(fleets, first.fleet).name
+    return Need(_OPERATE, first.fleet, f"copy files into VMs of fleet {first.fleet[:60]}")

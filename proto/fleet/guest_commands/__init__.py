@@ -1,2 +1,2 @@
-"""What many VMs answered to one command, equal answers together. Here: how answers are bounded,
-told apart and told on. Not here: how a command reaches a guest."""
+"""What many VMs answered to one command, or to a file copied into them, equal answers together.
+Here: how answers are bounded, told apart and told on. Not here: how a guest is reached."""

@@ -5,6 +5,7 @@ import warnings
 
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import commands_pb2 as fleet_dot_v1_dot_commands__pb2
+from fleet.v1 import copies_pb2 as fleet_dot_v1_dot_copies__pb2
 
 GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
@@ -113,6 +114,11 @@ class AgentServiceStub(object):
         self.RunInVms = channel.unary_stream(
                 '/fleet.v1.AgentService/RunInVms',
                 request_serializer=fleet_dot_v1_dot_commands__pb2.RunInVmsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
+                _registered_method=True)
+        self.CopyIntoVms = channel.stream_stream(
+                '/fleet.v1.AgentService/CopyIntoVms',
+                request_serializer=fleet_dot_v1_dot_copies__pb2.CopyIntoVmsRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
                 _registered_method=True)
 
@@ -250,6 +256,15 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CopyIntoVms(self, request_iterator, context):
+        """One file into many VMs of a fleet, by their guest agents: handed in first, then written into each.
+        It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
+        TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -331,6 +346,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
             'RunInVms': grpc.unary_stream_rpc_method_handler(
                     servicer.RunInVms,
                     request_deserializer=fleet_dot_v1_dot_commands__pb2.RunInVmsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.SerializeToString,
+            ),
+            'CopyIntoVms': grpc.stream_stream_rpc_method_handler(
+                    servicer.CopyIntoVms,
+                    request_deserializer=fleet_dot_v1_dot_copies__pb2.CopyIntoVmsRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.SerializeToString,
             ),
     }
@@ -765,6 +785,33 @@ class AgentService(object):
             target,
             '/fleet.v1.AgentService/RunInVms',
             fleet_dot_v1_dot_commands__pb2.RunInVmsRequest.SerializeToString,
+            fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyIntoVms(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.AgentService/CopyIntoVms',
+            fleet_dot_v1_dot_copies__pb2.CopyIntoVmsRequest.SerializeToString,
             fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
             options,
             channel_credentials,

@@ -10,6 +10,7 @@ FAILED_PRECONDITION, reason STALE_TERM. Only certificates of the role controller
 from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import commands_pb2 as _commands_pb2
+from fleet.v1 import copies_pb2 as _copies_pb2
 from grpc import aio as _aio
 import abc as _abc_1
 import grpc as _grpc
@@ -95,6 +96,11 @@ class AgentServiceStub:
     equal ones together; it ends with the last one, and with its caller: what runs then is
     interrupted. An older agent: UNIMPLEMENTED.
     """
+    CopyIntoVms: _grpc.StreamStreamMultiCallable[_copies_pb2.CopyIntoVmsRequest, _commands_pb2.RunInVmsAnswer]
+    """One file into many VMs of a fleet, by their guest agents: handed in first, then written into each.
+    It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
+    TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -157,6 +163,11 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """One command in many VMs of a fleet, side by side within a bound. Answers are told as they come,
     equal ones together; it ends with the last one, and with its caller: what runs then is
     interrupted. An older agent: UNIMPLEMENTED.
+    """
+    CopyIntoVms: _aio.StreamStreamMultiCallable[_copies_pb2.CopyIntoVmsRequest, _commands_pb2.RunInVmsAnswer]  # type: ignore[assignment]
+    """One file into many VMs of a fleet, by their guest agents: handed in first, then written into each.
+    It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
+    TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -313,6 +324,17 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """One command in many VMs of a fleet, side by side within a bound. Answers are told as they come,
         equal ones together; it ends with the last one, and with its caller: what runs then is
         interrupted. An older agent: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyIntoVms(
+        self,
+        request_iterator: _MaybeAsyncIterator[_copies_pb2.CopyIntoVmsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_commands_pb2.RunInVmsAnswer], _abc.AsyncIterator[_commands_pb2.RunInVmsAnswer]]:
+        """One file into many VMs of a fleet, by their guest agents: handed in first, then written into each.
+        It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
+        TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,7 @@ import warnings
 from fleet.v1 import agent_pb2 as fleet_dot_v1_dot_agent__pb2
 from fleet.v1 import cluster_pb2 as fleet_dot_v1_dot_cluster__pb2
 from fleet.v1 import commands_pb2 as fleet_dot_v1_dot_commands__pb2
+from fleet.v1 import copies_pb2 as fleet_dot_v1_dot_copies__pb2
 from fleet.v1 import joining_pb2 as fleet_dot_v1_dot_joining__pb2
 from fleet.v1 import people_pb2 as fleet_dot_v1_dot_people__pb2
 from fleet.v1 import rebalance_pb2 as fleet_dot_v1_dot_rebalance__pb2
@@ -363,6 +364,11 @@ class ClusterServiceStub(object):
         self.RunInFleet = channel.stream_stream(
                 '/fleet.v1.ClusterService/RunInFleet',
                 request_serializer=fleet_dot_v1_dot_commands__pb2.RunInFleetRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
+                _registered_method=True)
+        self.CopyIntoFleet = channel.stream_stream(
+                '/fleet.v1.ClusterService/CopyIntoFleet',
+                request_serializer=fleet_dot_v1_dot_copies__pb2.CopyIntoFleetRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
                 _registered_method=True)
 
@@ -814,6 +820,15 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CopyIntoFleet(self, request_iterator, context):
+        """One file into many VMs. Once the call was taken it is not to be asked of another replica, as of
+        RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
+        UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1140,6 +1155,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
             'RunInFleet': grpc.stream_stream_rpc_method_handler(
                     servicer.RunInFleet,
                     request_deserializer=fleet_dot_v1_dot_commands__pb2.RunInFleetRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.SerializeToString,
+            ),
+            'CopyIntoFleet': grpc.stream_stream_rpc_method_handler(
+                    servicer.CopyIntoFleet,
+                    request_deserializer=fleet_dot_v1_dot_copies__pb2.CopyIntoFleetRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.SerializeToString,
             ),
     }
@@ -2897,6 +2917,33 @@ class ClusterService(object):
             target,
             '/fleet.v1.ClusterService/RunInFleet',
             fleet_dot_v1_dot_commands__pb2.RunInFleetRequest.SerializeToString,
+            fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyIntoFleet(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.ClusterService/CopyIntoFleet',
+            fleet_dot_v1_dot_copies__pb2.CopyIntoFleetRequest.SerializeToString,
             fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
             options,
             channel_credentials,

@@ -22,6 +22,7 @@ from collections import abc as _abc
 from fleet.v1 import agent_pb2 as _agent_pb2
 from fleet.v1 import cluster_pb2 as _cluster_pb2
 from fleet.v1 import commands_pb2 as _commands_pb2
+from fleet.v1 import copies_pb2 as _copies_pb2
 from fleet.v1 import joining_pb2 as _joining_pb2
 from fleet.v1 import people_pb2 as _people_pb2
 from fleet.v1 import rebalance_pb2 as _rebalance_pb2
@@ -187,6 +188,11 @@ class ClusterServiceStub:
     to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
     the hosts too with its caller. Older controllers: UNIMPLEMENTED.
     """
+    CopyIntoFleet: _grpc.StreamStreamMultiCallable[_copies_pb2.CopyIntoFleetRequest, _commands_pb2.RunInFleetAnswer]
+    """One file into many VMs. Once the call was taken it is not to be asked of another replica, as of
+    RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
+    UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -325,6 +331,11 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
     to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
     the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+    """
+    CopyIntoFleet: _aio.StreamStreamMultiCallable[_copies_pb2.CopyIntoFleetRequest, _commands_pb2.RunInFleetAnswer]  # type: ignore[assignment]
+    """One file into many VMs. Once the call was taken it is not to be asked of another replica, as of
+    RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
+    UNIMPLEMENTED.
     """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -851,6 +862,17 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         """One command in many VMs. The first message says all; once it was taken (`fleet-taken`) it is not
         to be asked of another replica, since VMs may have begun. It ends with the last answer, and on
         the hosts too with its caller. Older controllers: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyIntoFleet(
+        self,
+        request_iterator: _MaybeAsyncIterator[_copies_pb2.CopyIntoFleetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_commands_pb2.RunInFleetAnswer], _abc.AsyncIterator[_commands_pb2.RunInFleetAnswer]]:
+        """One file into many VMs. Once the call was taken it is not to be asked of another replica, as of
+        RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
+        UNIMPLEMENTED.
         """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -45,6 +45,12 @@ class _CommandOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Comman
     COMMAND_OUTCOME_HOST_SILENT: _CommandOutcome.ValueType  # 6
     """The leader's word, never a host's."""
     COMMAND_OUTCOME_UNPLACED: _CommandOutcome.ValueType  # 7
+    COMMAND_OUTCOME_COPIED: _CommandOutcome.ValueType  # 8
+    """Of files that are copied, and of those alone.
+    `digest` is of what the guest has read back
+    """
+    COMMAND_OUTCOME_NO_AGENT: _CommandOutcome.ValueType  # 9
+    """it has no guest agent that answers"""
 
 class CommandOutcome(_CommandOutcome, metaclass=_CommandOutcomeEnumTypeWrapper): ...
 
@@ -62,6 +68,12 @@ COMMAND_OUTCOME_FAILED: CommandOutcome.ValueType  # 5
 COMMAND_OUTCOME_HOST_SILENT: CommandOutcome.ValueType  # 6
 """The leader's word, never a host's."""
 COMMAND_OUTCOME_UNPLACED: CommandOutcome.ValueType  # 7
+COMMAND_OUTCOME_COPIED: CommandOutcome.ValueType  # 8
+"""Of files that are copied, and of those alone.
+`digest` is of what the guest has read back
+"""
+COMMAND_OUTCOME_NO_AGENT: CommandOutcome.ValueType  # 9
+"""it has no guest agent that answers"""
 Global___CommandOutcome: _TypeAlias = CommandOutcome  # noqa: Y015
 
 @_typing.final

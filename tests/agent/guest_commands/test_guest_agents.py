@@ -19,7 +19,7 @@ from fleet_agent.core.guest_commands.agent_messages import (
     pid_of,
     run_request,
 )
-from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
+from fleet_agent.drivers.libvirt.guests.guest_agents import LibvirtGuestAgents
 from fleet_agent.drivers.ports.errors import DriverError
 from fleet_agent.drivers.ports.guest_commands import GuestCommand
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET

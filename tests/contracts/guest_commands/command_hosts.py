@@ -3,9 +3,11 @@ of the GuestCommands port."""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.ranges import IndexSet
@@ -13,9 +15,12 @@ from fleet_agent.api.console_commands import ConsoleCommands
 from fleet_agent.api.console_sessions import Desk
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.guest_commands import HollowGuestCommands
+from fleet_agent.drivers.hollow.guest_files import HollowGuestFiles
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
-from fleet_agent.drivers.libvirt.guest_agents import LibvirtGuestAgents
+from fleet_agent.drivers.libvirt.guests.guest_agents import LibvirtGuestAgents
+from fleet_agent.drivers.libvirt.guests.guest_files import LibvirtGuestFiles
 from fleet_agent.drivers.ports.guest_commands import GuestCommands
+from fleet_agent.drivers.ports.guest_files import GuestFiles
 from tests.contracts.hypervisor.hypervisor_hosts import FLEET, batch, gather
 from tests.doubles.agent_guests import AgentGuest, AgentLink, ask
 from tests.doubles.shell_consoles import ShellConsoles
@@ -68,4 +73,57 @@ async def agents() -> AsyncIterator[GuestCommands]:
                 guest.end()
 
 
+@dataclass(frozen=True, slots=True)
+class FilesHost:
+    """`folder`: one that guests have; `held`: mode and digest of what a guest has at a path."""
+
+    files: GuestFiles
+    folder: str
+    held: Callable[[int, str], tuple[int, bytes] | None]
+
+
+@asynccontextmanager
+async def hollow_files() -> AsyncIterator[FilesHost]:
+    behaviour = Behaviour.of()
+    hypervisor = HollowHypervisor(behaviour)
+
+    def no_disk(*_: object) -> None:
+        return None
+
+    await gather(hypervisor.define(batch(RUNNING | OFF), no_disk))  # type: ignore[arg-type]
+    await gather(hypervisor.start(batch(RUNNING)))
+    files = HollowGuestFiles(hypervisor, behaviour)
+    yield FilesHost(files, "/tmp", lambda index, path: files.held(UID, index, path))
+
+
+@asynccontextmanager
+async def agents_files() -> AsyncIterator[FilesHost]:
+    """The guests are processes of one machine, so they share its files."""
+    with tempfile.TemporaryDirectory() as folder:
+        guests = {index: AgentGuest(Path(folder), index) for index in RUNNING}
+        driver = LibvirtGuestAgents(AgentLink(guests), ask)  # type: ignore[arg-type]
+        inside = Path(folder) / "inside"
+        inside.mkdir()
+
+        def held(_: int, path: str) -> tuple[int, bytes] | None:
+            there = Path(path)
+            if not there.is_file():
+                return None
+            digest = hashlib.sha256(there.read_bytes()).digest()
+            return there.stat().st_mode & 0o777, digest
+
+        try:
+            for guest in guests.values():
+                guest.start()
+            yield FilesHost(LibvirtGuestFiles(driver), str(inside), held)
+        finally:
+            await driver.close()
+            for guest in guests.values():
+                guest.end()
+
+
 HOSTS: dict[str, Host] = {"hollow": hollow, "consoles": consoles, "agents": agents}
+FILES_HOSTS: dict[str, Callable[[], AbstractAsyncContextManager[FilesHost]]] = {
+    "hollow": hollow_files,
+    "agents": agents_files,
+}

@@ -16,7 +16,7 @@ from fleet.v1 import commands_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.agents.port import Declined
-from fleet_controller.relay import commands as relay_commands
+from fleet_controller.relay import asked_vms
 from tests.certificates import identity
 from tests.doubles.leading import until
 from tests.doubles.obedient_agents import ObedientAgent
@@ -175,7 +175,7 @@ async def test_a_host_that_claims_the_digest_of_others_changes_no_answer_of_thei
 async def test_hosts_that_are_silent_or_away_are_named_and_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay_commands, "SILENCE_SECONDS", 0.5)
+    monkeypatch.setattr(asked_vms, "SILENCE_SECONDS", 0.5)
     async with relay_rig(3) as rig:
         uid = await rig.scale(30)
         mine = shares(rig, uid)

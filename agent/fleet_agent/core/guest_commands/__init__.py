@@ -1,2 +1,2 @@
-"""One command in one guest: how it is typed at a console, and what is read of what is printed
-there. Not here: how a guest is reached."""
+"""One command or one file in one guest: how a command is typed at a console, what is said to a
+guest's agent, and what is read of either. Not here: how a guest is reached."""

@@ -30,22 +30,27 @@ class BadReply(Exception):
 
 def run_request(line: str, user: str) -> str:
     arguments = {"path": "/bin/sh", "arg": ["-c", _RUN, line, user], "capture-output": True}
-    return _request("guest-exec", arguments)
+    return request("guest-exec", arguments)
 
 
 def status_request(pid: int) -> str:
-    return _request("guest-exec-status", {"pid": pid})
+    return request("guest-exec-status", {"pid": pid})
+
+
+def script_request(script: str, *words: str) -> str:
+    """A shell runs the script; words are $0, $1 and so on."""
+    return request("guest-exec", {"path": "/bin/sh", "arg": ["-c", script, *words]})
 
 
 def end_request(pid: int) -> str:
     """Ends all that the command has begun."""
     arguments = {"path": "/bin/sh", "arg": ["-c", f"kill -KILL -{pid} || kill -KILL {pid}"]}
-    return _request("guest-exec", arguments)
+    return request("guest-exec", arguments)
 
 
 def pid_of(reply: str) -> int:
     """Raises BadReply."""
-    pid = _returned(reply).get("pid")
+    pid = returned(reply).get("pid")
     if type(pid) is not int or not 1 < pid < 1 << 31:
         raise BadReply("its guest agent begins no process")
     return pid
@@ -53,7 +58,7 @@ def pid_of(reply: str) -> int:
 
 def answer_of_status(reply: str, most: int) -> Answer | None:
     """None while it goes on. Raises BadReply."""
-    told = _returned(reply)
+    told = returned(reply)
     if told.get("exited") is not True:
         return None
     code, signal, data = told.get("exitcode"), told.get("signal"), told.get("out-data", "")
@@ -76,16 +81,22 @@ def answer_of_status(reply: str, most: int) -> Answer | None:
     )
 
 
-def _request(execute: str, arguments: dict[str, Any]) -> str:
+def request(execute: str, arguments: dict[str, Any]) -> str:
     return msgspec.json.encode({"execute": execute, "arguments": arguments}).decode()
 
 
-def _returned(reply: str) -> dict[str, Any]:
+def returned(reply: str) -> dict[str, Any]:
+    """Raises BadReply."""
+    told = returned_value(reply)
+    if not isinstance(told, dict):
+        raise BadReply("its guest agent refuses")
+    return told
+
+
+def returned_value(reply: str) -> object:
+    """Raises BadReply."""
     try:
         told = msgspec.json.decode(reply)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadReply("its guest agent does not answer in JSON") from error
-    returned = told.get("return") if isinstance(told, dict) else None
-    if not isinstance(returned, dict):
-        raise BadReply("its guest agent refuses")
-    return returned
+    return told.get("return") if isinstance(told, dict) else None

@@ -1,1 +1,1 @@
-"""What is shown of VMs and done to them: vms, control, run, console, top."""
+"""What is shown of VMs and done to them: vms, control, run, copy, console, top."""

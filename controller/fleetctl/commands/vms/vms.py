@@ -14,6 +14,7 @@ from fleetctl.cli.arguments import vm as vm_named
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.vms.control import COMMANDS
+from fleetctl.commands.vms.copy import copy
 from fleetctl.commands.vms.run import run
 from fleetctl.outcome import Failed, Misuse
 from fleetctl.output import STATES, note, say, say_json
@@ -51,10 +52,10 @@ class _Filters:
 
 @click.group(cls=ListingGroup)
 def vms() -> None:
-    """List VMs, show one, act on them, run a command in them. Without a command: list."""
+    """List VMs, show one, act on them, run commands, copy files. Without a command: list."""
 
 
-for command in (*COMMANDS, run):
+for command in (*COMMANDS, run, copy):
     vms.add_command(command)
 
 

@@ -28,10 +28,12 @@ _MOST_OUTPUT = 1 << 20
 
 @dataclass(slots=True)
 class RunResult:
-    """Of one command, as far as it is known. `seconds`: what each VM had."""
+    """Of one command, as far as it is known. `seconds`: what each VM had. `sent`: SHA-256 of the
+    file, where one is copied instead."""
 
     fleet: str
     seconds: float
+    sent: bytes = b""
     vms: int = 0
     vms_done: int = 0
     hosts: int = 0
@@ -65,11 +67,13 @@ class RunResult:
 
     @property
     def all_well(self) -> bool:
-        """Whether every VM has answered, with the exit code 0."""
-        return self.vms_done == self.vms and all(
-            answer.outcome == wire.COMMAND_OUTCOME_ENDED and not answer.exit_code
-            for answer in self._answers.values()
-        )
+        """Whether every VM has answered, with the exit code 0, or with the file that was sent."""
+        return self.vms_done == self.vms and all(map(self._is_well, self._answers.values()))
+
+    def _is_well(self, answer: Answer) -> bool:
+        if self.sent:
+            return answer.outcome == wire.COMMAND_OUTCOME_COPIED and answer.digest == self.sent
+        return answer.outcome == wire.COMMAND_OUTCOME_ENDED and not answer.exit_code
 
 
 def progress_text(result: RunResult) -> str:
@@ -128,6 +132,10 @@ def _why(answer: Answer, seconds: float) -> str:
             return "its host does not answer"
         case wire.COMMAND_OUTCOME_UNPLACED:
             return "it is on no host"
+        case wire.COMMAND_OUTCOME_COPIED:
+            return f"copied, SHA-256 {answer.digest.hex()[:16]}"
+        case wire.COMMAND_OUTCOME_NO_AGENT:
+            return "has no guest agent that answers"
     return answer.reason or "it failed"
 
 

@@ -61,11 +61,11 @@ class LibvirtGuestAgents:
         self._calls = ThreadPoolExecutor(THREADS, "guest-agent")
 
     async def run(self, fleet_uid: str, index: int, command: GuestCommand) -> Answer | None:
-        domain = await self._call(partial(self._with_agent, fleet_uid, index))
+        domain = await self.with_agent(fleet_uid, index)
         if domain is None:
             return None
         begin = run_request(command.line, command.user)
-        beginning = asyncio.ensure_future(self._say(domain, begin))
+        beginning = asyncio.ensure_future(self.say(domain, begin))
         ended = False
         try:
             async with asyncio.timeout(command.seconds):
@@ -82,6 +82,10 @@ class LibvirtGuestAgents:
             if not ended:
                 await asyncio.shield(asyncio.ensure_future(self._end(domain, beginning)))
 
+    async def with_agent(self, fleet_uid: str, index: int) -> Domain | None:
+        """The domain, if it runs and has a channel. Raises DriverError."""
+        return await self._call(partial(self._with_agent, fleet_uid, index))
+
     async def close(self) -> None:
         self._calls.shutdown(wait=False)
 
@@ -89,7 +93,7 @@ class LibvirtGuestAgents:
         """Raises BadReply, DriverError."""
         pid, pause = pid_of(begun), _FIRST_LOOK
         while True:
-            reply = await self._say(domain, status_request(pid))
+            reply = await self.say(domain, status_request(pid))
             if reply is None:
                 raise BadReply("its guest agent has gone")
             if (answer := answer_of_status(reply, most)) is not None:
@@ -100,9 +104,9 @@ class LibvirtGuestAgents:
     async def _end(self, domain: Domain, beginning: asyncio.Future[str | None]) -> None:
         with suppress(BadReply, DriverError):
             if (begun := await beginning) is not None:
-                await self._say(domain, end_request(pid_of(begun)))
+                await self.say(domain, end_request(pid_of(begun)))
 
-    async def _say(self, domain: Domain, request: str) -> str | None:
+    async def say(self, domain: Domain, request: str) -> str | None:
         """None: no agent answers. Raises DriverError."""
         return await self._call(partial(self._said, domain, request))
 
@@ -122,7 +126,7 @@ class LibvirtGuestAgents:
             raise DriverError(f"its guest agent does not answer: {message_of(error)}") from error
 
     def _with_agent(self, fleet_uid: str, index: int) -> Domain | None:
-        """The domain, if it runs and has a channel. Blocking. Raises DriverError."""
+        """Blocking."""
         try:
             uuid = str(Fleet(fleet_uid, "", 0).domain_uuid(index))
         except ValueError:
