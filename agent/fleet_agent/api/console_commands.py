@@ -33,8 +33,9 @@ from fleet_agent.drivers.ports.side_by_side import side_by_side
 WIDTH = 64
 # Of what was printed before, where a login prompt is looked for.
 _LAST_BYTES = 512
-# Seconds in which an interrupt is typed and its echo read, which is over after so many of silence.
-_INTERRUPT_SECONDS, _QUIET_SECONDS = 1.0, 0.1
+# So often an interrupt is typed, in so many seconds altogether; the echo of one is over after so
+# many of silence.
+_INTERRUPTS, _INTERRUPT_SECONDS, _QUIET_SECONDS = 2, 1.5, 0.1
 _LOGIN = "a login prompt is on its console"
 
 
@@ -129,18 +130,26 @@ async def _talk(
 
 
 async def _interrupt(session: ConsoleSession) -> None:
-    """What still runs there is not left behind."""
+    """What still runs there is not left behind. One that comes while the shell is about to begin
+    the command reaches neither; the next one does, and at a prompt it does nothing."""
     with suppress(CannotType, DriverError, TimeoutError):
         async with asyncio.timeout(_INTERRUPT_SECONDS):
-            await session.hand(INTERRUPT)
-            # Until its shell is back, whose echo may take a while on a busy host: what is typed
-            # before would be hit by the interrupt as well.
-            if await session.next() is None:
-                return
-            while True:
-                async with asyncio.timeout(_QUIET_SECONDS):
-                    if await session.next() is None:
-                        return
+            for _ in range(_INTERRUPTS):
+                await session.hand(INTERRUPT)
+                # Until its shell is back, whose echo may take a while on a busy host: what is
+                # typed before would be hit by the interrupt as well.
+                if await session.next() is None:
+                    return
+                await _quiet(session)
+
+
+async def _quiet(session: ConsoleSession) -> None:
+    """Until nothing is printed for a moment."""
+    with suppress(TimeoutError):
+        while True:
+            async with asyncio.timeout(_QUIET_SECONDS):
+                if await session.next() is None:
+                    return
 
 
 def _taken(by: ConsoleSession | None) -> Answer:
