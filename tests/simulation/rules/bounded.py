@@ -119,9 +119,11 @@ class Named:
         self._fail = fail
         self._unnamed: dict[str, float] = {}  # hosts whose lies can be seen, and since when
         self._term = -1  # of whoever leads: the next one has heard nothing yet
+        self._off = 0.0  # seconds: how wrong a controller's time of day ever was
 
     def look(self) -> None:
         now, found = self._clock(), self._operator.leading()
+        self._off = max(self._off, *(abs(one.wall_ahead) for one in self._operator.controllers))
         well = found is not None and self._troubles.all_is_calm
         term = found[1].memory.term_revision if found is not None else -1
         if term != self._term:
@@ -132,7 +134,7 @@ class Named:
             if found is not None and well and not self._liars.recovering
             if any(LIES[lie].named for lie in lies)
             if self._is_heard(found[0].name, self._machines[host])
-            if not _is_named(host, found[1], self._liars.since[host])
+            if not _is_named(host, found[1], self._liars.since[host] - self._off)
         }
         for host, since in self._unnamed.items():
             if now - since > NAMED_SECONDS:

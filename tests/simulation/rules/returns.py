@@ -37,7 +37,9 @@ class Returns:
 
     def look(self) -> None:
         now = self._clock()
-        led = self._operator.leading() is not None and not self._store.frozen
+        # Nobody tells hosts anything before a store that was set back is recovered.
+        waits = self._store.frozen and not self._operator.recovers
+        led = self._operator.leading() is not None and not waits
         calm = led and self._troubles.all_is_calm
         self._since = {
             host: self._since.get(host, now)
