@@ -14,7 +14,8 @@ from tests.simulation.seeded_bugs.table import SEEDED
 from tests.simulation.shrinking import shortest
 from tests.simulation.stage import Outcome
 
-SHAPE = Shape(minutes=2.0)
+# Plays so short would be over before anything could be adopted.
+SHAPE = Shape(minutes=2.0, recover_after=0.0)
 # The mistake that is hardest to find shows in one play of fifteen.
 MOST_PLAYS = 100
 

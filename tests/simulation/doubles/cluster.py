@@ -10,6 +10,7 @@ from fleet_controller.agents.links import LinkSettings
 from fleet_controller.core.host_loss.health import HealthTimes
 from fleet_controller.core.host_loss.loss import LossSettings
 from fleet_controller.core.host_loss.quarantine import QuarantineSettings
+from fleet_controller.core.recovery.recovery import RECOVER_AFTER_SECONDS
 from fleet_controller.leader.environment import LeaderSettings
 from tests.simulation.doubles.agent_server import Switchboard
 from tests.simulation.doubles.announcing import Directory
@@ -48,6 +49,8 @@ class Shape:
     # At most so many records a transaction, so that a small world's changes take several, as
     # those of thousands of hosts do.
     writes: int = 4
+    # Seconds of leading before what hosts have is adopted.
+    recover_after: float = RECOVER_AFTER_SECONDS
 
     @property
     def capacity(self) -> int:
@@ -106,7 +109,9 @@ class SimulatedCluster:
         self.start()
 
     def _make_controllers(self) -> list[Controller]:
-        settings = replace(SETTINGS, max_writes=self.shape.writes)
+        settings = replace(
+            SETTINGS, max_writes=self.shape.writes, recover_after=self.shape.recover_after
+        )
         around = ControllerSurroundings(
             self.loop, self.seed, self.network, self.board, self.directory, self.etcd,
             self.store_weather, self.witnesses, lambda text: self.note("process", text),

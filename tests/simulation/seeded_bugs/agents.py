@@ -6,15 +6,18 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
+from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.past_tombstones import past_tombstones
 from fleet_agent.core.plan import isolation
 from fleet_agent.core.plan.isolation import StartPermit
 from fleet_agent.core.plan.snapshot import Snapshot, snapshot_of
-from fleet_agent.reconcile import fencing, loop
+from fleet_agent.reconcile import agent, fencing, loop
 from fleet_agent.reconcile.fencing import FencedAssignment
 from fleet_agent.reconcile.ledger import LedgerRecord
 from fleet_agent.reconcile.loop import ReconcileLoop
+from fleet_agent.reconcile.observer_reports import add_for_observer
+from fleet_agent.reporting.board import Board
 from fleet_agent.reporting.report_streams import ReportStreams
 from tests.simulation.seeded_bugs.replacing import SeededBug, wrong
 
@@ -74,6 +77,16 @@ def _permit_that_isolates_none(*args: Any) -> StartPermit:
 _start_permit = isolation.start_permit
 
 
+def _tell_as_of_the_last_look(report: wire.Report, orders: FencedAssignment, board: Board) -> None:
+    """As to those that command: what the loop came to."""
+    before = wire.Report()
+    before.CopyFrom(report)
+    add_for_observer(report, orders, board)
+    del report.shards[len(before.shards) :]
+    report.epoch.CopyFrom(before.epoch)
+    report.converged = before.converged
+
+
 AGENTS: tuple[SeededBug, ...] = (
     SeededBug(
         "no epoch check",
@@ -105,5 +118,10 @@ AGENTS: tuple[SeededBug, ...] = (
         "nothing is stopped for silence",
         (wrong(isolation.start_permit, _permit_that_isolates_none, seen_in=loop),),
         ("scale_other", "cut_host"),
+    ),
+    SeededBug(
+        "observers hear of the last look alone",
+        (wrong(add_for_observer, _tell_as_of_the_last_look, seen_in=agent),),
+        ("set_back", "no_driver", "change_mind", "scale"),
     ),
 )
