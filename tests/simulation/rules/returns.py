@@ -38,8 +38,7 @@ class Returns:
     def look(self) -> None:
         now = self._clock()
         # Nobody tells hosts anything before a store that was set back is recovered.
-        waits = self._store.frozen and not self._operator.recovers
-        led = self._operator.leading() is not None and not waits
+        led = self._operator.leading() is not None and not self._store.frozen
         calm = led and self._troubles.all_is_calm
         self._since = {
             host: self._since.get(host, now)
