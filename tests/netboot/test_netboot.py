@@ -182,4 +182,4 @@ def _until(
     while not seen():
         said = machine.said()[-3000:] if machine else ""
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}\n{said}"
-        time.sleep(1.0)
+        time.sleep(1.0)  # what a machine on its way has done, nothing announces

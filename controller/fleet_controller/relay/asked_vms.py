@@ -8,6 +8,7 @@ turn alone.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ class Chosen(Protocol):
     def host_selector(self) -> Any: ...
 
 
-class AskedVms:
+class AskedVms(ABC):
     """VMs of one fleet, asked for one operator. `what`: in words, as an agent would offer it."""
 
     what = ""
@@ -102,9 +103,9 @@ class AskedVms:
     def where(self) -> str:
         return f"{counted(self._vms, 'VM')} on {counted(len(self._shares), 'host')}"
 
+    @abstractmethod
     def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[wire.RunInVmsAnswer]:
         """The call of one host; `most` different answers. Raises Refused."""
-        raise NotImplementedError
 
     def check(self, answer: Answer) -> None:
         """What a host says of a VM. Raises BadAnswer."""
