@@ -107,6 +107,7 @@ class AskedVms(ABC):
     def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[wire.RunInVmsAnswer]:
         """The call of one host; `most` different answers. Raises Refused."""
 
+    @abstractmethod
     def check(self, answer: Answer) -> None:
         """What a host says of a VM. Raises BadAnswer."""
 
