@@ -42,7 +42,7 @@ COMMANDS = {
     "breaker": ("fleetctl.commands.hosts.breaker", "Show whether lost hosts are replaced."),
     "doctor": ("fleetctl.commands.hosts.doctor", "Show which limits of a host are in the way."),
     "tune": ("fleetctl.commands.hosts.tune", "Lift the limits of a host."),
-    "vms": ("fleetctl.commands.vms.vms", "List VMs, control them, run in them, copy into them."),
+    "vms": ("fleetctl.commands.vms.vms", "List VMs, control them, run in them, copy files."),
     "rollout": ("fleetctl.commands.fleets.rollout", "Bring a new template to VMs that run."),
     "rebalance": (
         "fleetctl.commands.fleets.rebalance",

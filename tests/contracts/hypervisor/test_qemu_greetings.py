@@ -46,6 +46,31 @@ async def test_an_event_before_the_greeting_is_answered_by_another_connection(
         await monitor.close()
 
 
+async def test_one_that_closes_connections_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    peer, until = Peer([GREETING]), asyncio.get_running_loop().time() + 0.3
+    closed = 0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal closed
+        if asyncio.get_running_loop().time() >= until:
+            return await peer.serve(reader, writer)
+        closed += 1
+        writer.close()
+
+    async with await asyncio.start_unix_server(serve, str(tmp_path / "monitor.sock")):
+        monitor = Monitor("spv-5", lambda event, data: None)
+        await monitor.connect(tmp_path, UUID)
+        assert closed > 1 and not monitor.lost
+        await monitor.close()
+
+
+async def test_one_that_has_ended_is_not_waited_for(tmp_path: Path) -> None:
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(MonitorError, match="QEMU of spv-5 does not answer"):
+        await Monitor("spv-5", lambda event, data: None).connect(tmp_path, UUID)
+    assert asyncio.get_running_loop().time() - began < 2
+
+
 async def test_one_that_never_greets_is_named(tmp_path: Path) -> None:
     peer = Peer([EVENT])
     async with await asyncio.start_unix_server(peer.serve, str(tmp_path / "monitor.sock")):

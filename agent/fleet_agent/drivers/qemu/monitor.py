@@ -17,9 +17,12 @@ from fleet_agent.drivers.qemu.processes import OWN_TROUBLE, connected
 
 # Seconds for one answer. A process that is busy restoring answers when it is done.
 ANSWER_SECONDS = 30.0
-# So many connections are tried within those: QEMU that begins may say an event before it greets
-# whoever waited for it, or greet nobody (7.2, rarely, on busy hosts). It greets the next one.
-_CONNECTIONS = 3
+# QEMU that begins may say an event before it greets whoever waited for it, or greet nobody (7.2,
+# rarely, on busy hosts). It greets the next one, but not before it has seen that the last one has
+# gone: until then it closes each. Seconds to one greeting, and before each further connection.
+_GREETING_SECONDS = 10.0
+_PAUSES = (0.02, 0.1, 0.5, 2.0)
+_NOBODY_LISTENS = (ConnectionRefusedError, FileNotFoundError)
 # What is read of QMP at most for one message.
 _MESSAGE_BYTES = 1024 * 1024
 
@@ -54,7 +57,7 @@ class Monitor:
 
     async def connect(self, folder: Path, uuid: str) -> None:
         """And see that it is the VM's own. Raises MonitorError."""
-        for left in reversed(range(_CONNECTIONS)):
+        for pause in (*_PAUSES, None):
             try:
                 await self._greeted(folder)
                 break
@@ -62,10 +65,11 @@ class Monitor:
                 if is_own_trouble(error):
                     why = f"QEMU of {self._name} cannot be asked now: {_why(error)}"
                     raise NotAsked(why) from error
-                if not left:
+                if pause is None or isinstance(error, _NOBODY_LISTENS):
                     why = f"QEMU of {self._name} does not answer: {_why(error)}"
                     raise MonitorError(why) from error
-                self._client = self._new_client()
+            await asyncio.sleep(pause)
+            self._client = self._new_client()
         self._hearing = asyncio.get_running_loop().create_task(self._hear())
         found = cast(Mapping[str, object], await self.ask("query-uuid"))
         if found.get("UUID") != uuid:
@@ -80,7 +84,7 @@ class Monitor:
         """Raises QMPError, OSError, TimeoutError."""
         made: socket.socket | None = None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS / _CONNECTIONS):
+            async with asyncio.timeout(_GREETING_SECONDS):
                 made = connected(folder, "monitor")
                 await self._client.connect(made)
         except (QMPError, OSError, TimeoutError):
