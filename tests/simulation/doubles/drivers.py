@@ -69,7 +69,8 @@ class SimBehaviour(Behaviour):
         self.host = host
         self.witness = witness
         self.random = Random(f"{seed}/{host}/drivers")
-        self.mood = WELL
+        self._mood = WELL
+        self._well_since = loop.now
         self.boot = 0
         self._hanging: list[Process | None] = []  # whose calls do not come back
         self._ends: dict[tuple[str, int], float] = {}  # when what is begun on a VM will have ended
@@ -94,6 +95,20 @@ class SimBehaviour(Behaviour):
         self.boot += 1
         self._ends.clear()
         self._busy_until.clear()
+
+    @property
+    def mood(self) -> Mood:
+        return self._mood
+
+    @mood.setter
+    def mood(self, mood: Mood) -> None:
+        if mood is not self._mood:
+            self._mood, self._well_since = mood, self.loop.now
+
+    @property
+    def well_for(self) -> float:
+        """Seconds since something was wrong with the drivers; 0 while something is."""
+        return self.loop.now - self._well_since if self._mood is WELL else 0.0
 
     @property
     def well(self) -> bool:

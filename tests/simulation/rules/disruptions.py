@@ -17,7 +17,8 @@ from tests.simulation.doubles.witness import Witness
 from tests.simulation.engine.trace import Fail
 from tests.simulation.rules.store_view import StoreView
 
-# A leader has heard by then that a VM runs, or does not hear its host.
+# A leader has heard by then that a VM runs, or does not hear its host. While drivers do not answer,
+# their agent knows of no VM.
 KNOWN_AFTER = 25.0
 # Less than a minute: what is written arrives some seconds after it was decided.
 WITHIN = 50.0
@@ -128,7 +129,7 @@ class Disruptions(Witness):
         if self._store.is_lost(host, uid) or host in self._liars.since:
             return []
         fleet, active = self._store.fleet(uid), self._machines[host].hypervisor.all_active()
-        if fleet is None:
+        if fleet is None or self._machines[host].behaviour.well_for < KNOWN_AFTER:
             return []
         found = []
         off = IndexSet.union_of(s.ranges for s in after.shards if s.fleet == uid and not s.power)
