@@ -144,6 +144,11 @@ class FakeQuestions:
     def copy_into_vms(self) -> FakeTalk[copies.CopyIntoVmsRequest, commands.RunInVmsAnswer]:
         return FakeTalk(self._place, "CopyIntoVms", None)
 
+    def copy_from_vms(
+        self, request: copies.CopyFromVmsRequest
+    ) -> FakeAnswers[copies.CopyFromVmsAnswer]:
+        return FakeAnswers(self._place, "CopyFromVms", request)
+
 
 class FakeAnswers(Generic[Message]):
     def __init__(self, place: Place, method: str, request: Any) -> None:
@@ -242,6 +247,11 @@ class QuestionsServicer(AgentServiceServicer):
         inputs = aiter(request_iterator)
         await self._stream("CopyIntoVms", await anext(inputs), context, inputs)
 
+    async def CopyFromVms(  # type: ignore[override]
+        self, request: copies.CopyFromVmsRequest, context: Any
+    ) -> None:
+        await self._stream("CopyFromVms", request, context)
+
     async def Doctor(self, request: wire.DoctorRequest, context: Any) -> wire.DoctorResponse:
         return await self._reply("Doctor", request, context)  # type: ignore[no-any-return]
 
@@ -297,7 +307,12 @@ class QuestionsServicer(AgentServiceServicer):
             while (message := await exchange.outbox.get()) is not None:
                 if isinstance(message, Declined):
                     await _decline(context, method, message)
-                await context.write(message)
+                try:
+                    await context.write(message)
+                except Exception:  # amid a message that nobody takes any more
+                    exchange.gone = True
+                    self.questions.news()
+                    raise
         except asyncio.CancelledError:
             exchange.gone = True
             self.questions.news()

@@ -114,6 +114,9 @@ class ControllerDouble:
             first.data = b"".join(one.data for one in parts)
             return double._stream("CopyIntoFleet", first, context)
 
+        def copy_out(_: Any, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+            return double._stream("CopyFromFleet", next(requests), context)
+
         def stream(name: str) -> Callable[[Any, Any, Any], Any]:
             return lambda _, request, context: double._stream(name, request, context)
 
@@ -122,6 +125,7 @@ class ControllerDouble:
         methods["Instant"] = lambda _, request, context: double._instant(context)
         methods |= {"WatchStatus": watch, "Console": console, "Top": top, "RunInFleet": run}
         methods["CopyIntoFleet"] = copy
+        methods["CopyFromFleet"] = copy_out
         kind = type("Servicer", (ClusterServiceServicer,), methods)
         servicer: ClusterServiceServicer = kind()
         return servicer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Protocol
 
 from fleet.guest_commands.answers import BadCommand, check_command
 from fleet.guest_commands.groups import MOST_BYTES_ON_HOST, MOST_ON_HOST, OutcomeGroups
@@ -39,7 +39,13 @@ async def run(commands: GuestCommands, request: wire.RunInVmsRequest, context: C
     await tell(_gather(commands, request.fleet_uid, indices, asked, groups), groups, context)
 
 
-async def tell(work: Coroutine[Any, Any, None], groups: OutcomeGroups, context: Context) -> None:
+class Outlet(Protocol):
+    """Whoever is told: a call's context, or what stands before it."""
+
+    async def write(self, answer: wire.RunInVmsAnswer, /) -> None: ...
+
+
+async def tell(work: Coroutine[Any, Any, None], groups: OutcomeGroups, context: Outlet) -> None:
     """What the work adds to the groups, until it has ended; it ends with the caller."""
     gathering = asyncio.create_task(work)
     try:

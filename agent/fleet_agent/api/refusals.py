@@ -17,6 +17,7 @@ from fleet_agent.dom0.doctor import TuningError
 from fleet_agent.drivers.ports import images
 from fleet_agent.drivers.ports.consoles import NoSuchVm
 from fleet_agent.drivers.ports.errors import DriverError
+from fleet_agent.drivers.ports.guest_files import NotTaken
 from fleet_agent.drivers.ports.image_content import NotReadable, WrongChunk
 from fleet_agent.image_relay.relay import NotAReader
 from fleet_agent.image_relay.relays import BadUpload, OtherContent, UploadBusy
@@ -42,6 +43,7 @@ REFUSALS: tuple[tuple[type[Exception], grpc.StatusCode, str], ...] = (
     (BadCommand, grpc.StatusCode.INVALID_ARGUMENT, "BAD_COMMAND"),
     (TooManyReaders, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_READERS"),
     (TooManyCopies, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_COPIES"),
+    (NotTaken, grpc.StatusCode.DEADLINE_EXCEEDED, "NOT_TAKEN"),
     (BadRequest, grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST"),
     (HostBusy, grpc.StatusCode.DEADLINE_EXCEEDED, "HOST_BUSY"),
     (TuningError, grpc.StatusCode.FAILED_PRECONDITION, "TUNING_RECORD"),

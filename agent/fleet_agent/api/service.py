@@ -29,6 +29,7 @@ from fleet_agent.api.guard import (
     serves_hosts,
 )
 from fleet_agent.api.guest_files import Copies
+from fleet_agent.api.guest_files_out import FilesOut
 from fleet_agent.api.refusals import NotOffered
 from fleet_agent.api.shared_samples import Sampling
 from fleet_agent.api.top import send_samples
@@ -91,6 +92,7 @@ class AgentApi(AgentServiceServicer):
             guest_commands = ConsoleCommands(self._desk, guest_agents)
         self._guest_commands = guest_commands
         self._copies = Copies(guest_files) if guest_files else None
+        self._files_out = FilesOut(guest_files) if guest_files else None
 
     async def heard(self, term: types.Term) -> None:
         """Raises StaleTerm, LedgerError."""
@@ -119,6 +121,10 @@ class AgentApi(AgentServiceServicer):
     @property
     def copies(self) -> Copies:
         return _offered(self._copies)
+
+    @property
+    def files_out(self) -> FilesOut:
+        return _offered(self._files_out)
 
     @property
     def upgrades(self) -> Upgrades:
@@ -261,6 +267,13 @@ class AgentApi(AgentServiceServicer):
     ) -> None:
         relay_api.check_host(first.host_id, self._agent.host_id)
         await self.copies.serve(first, rest, context)
+
+    @commands(needs="files_out", max_bytes=MAX_RUN_BYTES)
+    async def CopyFromVms(  # type: ignore[override]
+        self, request: copies_wire.CopyFromVmsRequest, context: Context
+    ) -> None:
+        relay_api.check_host(request.host_id, self._agent.host_id)
+        await self.files_out.serve(request, context)
 
 
 def _offered(part: Part | None) -> Part:

@@ -75,6 +75,11 @@ class GrpcQuestions:
     def copy_into_vms(self) -> GrpcTalk[copies.CopyIntoVmsRequest, commands.RunInVmsAnswer]:
         return GrpcTalk(self._stub.CopyIntoVms(), self._peer)
 
+    def copy_from_vms(
+        self, request: copies.CopyFromVmsRequest
+    ) -> GrpcAnswers[copies.CopyFromVmsAnswer]:
+        return GrpcAnswers(self._stub.CopyFromVms(request), self._peer)
+
 
 class GrpcAnswers(Generic[Answer]):
     """One call whose answers are a stream."""

@@ -163,6 +163,10 @@ class Questions(Protocol):
 
     def copy_into_vms(self) -> CopyTalk: ...
 
+    def copy_from_vms(
+        self, request: copies.CopyFromVmsRequest
+    ) -> Answers[copies.CopyFromVmsAnswer]: ...
+
 
 class AgentConnection(Protocol):
     """One connection to one agent."""

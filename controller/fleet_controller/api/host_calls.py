@@ -24,6 +24,7 @@ from fleet_controller.relay import images as relay_images
 from fleet_controller.relay.commands import CommandRun, first_request
 from fleet_controller.relay.console import ConsoleRelay, first_input, writes
 from fleet_controller.relay.copies import CopiesUnderWay, FileCopy, next_request
+from fleet_controller.relay.files_out import FilesOut
 from fleet_controller.relay.host_calls import ANSWER_SECONDS
 from fleet_controller.relay.top import TopRelay
 from fleet_controller.replica.replica import Replica
@@ -42,6 +43,7 @@ class HostCallsApi(ClusterServiceServicer):
 
     replica: Replica
     copies_under_way: CopiesUnderWay
+    files_out_under_way: CopiesUnderWay
 
     @rpc(READERS)
     async def Console(  # type: ignore[override]
@@ -83,6 +85,19 @@ class HostCallsApi(ClusterServiceServicer):
             await copy.take_in(inputs)
             await copy.write_down()
             await copy.run(call.send)
+
+    @rpc(WRITERS, max_bytes=NAMES_MANY_BYTES)
+    async def CopyFromFleet(  # type: ignore[override]
+        self, call: Call, inputs: AsyncIterator[copies.CopyFromFleetRequest]
+    ) -> None:
+        first = await next_request(aiter(inputs))
+        leading = call.leader
+        call.need(copy_need(first, leading.memory.state.fleets))
+        files = FilesOut(leading.relay, leading.memory, leading.writer, first, call.actor)
+        with self.files_out_under_way.place():
+            await call.begin()
+            await files.write_down()
+            await files.pass_on(call.send)
 
     @rpc(READERS)
     async def Doctor(self, call: Call, request: cluster.HostDoctorRequest) -> wire.DoctorResponse:

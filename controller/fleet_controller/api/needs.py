@@ -110,6 +110,7 @@ NEEDS: Mapping[str, Line] = {
     "RunInFleet": Line(_VIEW, "run commands in VMs", _ANY),
     # As for a console: see `copy_need`.
     "CopyIntoFleet": Line(_VIEW, "copy files into VMs", _ANY),
+    "CopyFromFleet": Line(_VIEW, "copy files out of VMs", _ANY),
     # Of all fleets, unless one is named.
     "Top": Line(_VIEW, "see what VMs of {} use", fleet="fleet", of_all=True),
     "ListEvents": Line(_VIEW, "read the events of {}", fleet="fleet", of_all=True),
@@ -197,7 +198,11 @@ def run_need(first: commands.RunInFleetRequest, fleets: Mapping[str, FleetRecord
     return Need(_OPERATE, first.fleet, f"run commands in VMs of fleet {first.fleet[:60]}")
 
 
-def copy_need(first: copies.CopyIntoFleetRequest, fleets: Mapping[str, FleetRecord]) -> Need:
+def copy_need(
+    first: copies.CopyIntoFleetRequest | copies.CopyFromFleetRequest,
+    fleets: Mapping[str, FleetRecord],
+) -> Need:
     """As `run_need`, of a file. Raises Refused where no fleet is meant."""
     first.fleet = named_fleet(fleets, first.fleet).name
-    return Need(_OPERATE, first.fleet, f"copy files into VMs of fleet {first.fleet[:60]}")
+    way = "into" if isinstance(first, copies.CopyIntoFleetRequest) else "out of"
+    return Need(_OPERATE, first.fleet, f"copy files {way} VMs of fleet {first.fleet[:60]}")

@@ -39,7 +39,7 @@ from fleet_controller.queries import fleet_plans
 from fleet_controller.queries import fleets as fleet_queries
 from fleet_controller.queries import hosts as host_queries
 from fleet_controller.queries import vms as vm_queries
-from fleet_controller.relay.copies import CopiesUnderWay
+from fleet_controller.relay import copies, files_out
 from fleet_controller.replica.leader import Leader
 from fleet_controller.replica.replica import NotLeading, Replica
 from fleet_controller.standbys import AtHand
@@ -78,7 +78,8 @@ class ClusterApi(
         self.replica = replica
         self.at_hand = at_hand
         self.calls = CallsUnderWay()
-        self.copies_under_way = CopiesUnderWay()
+        self.copies_under_way = copies.under_way()
+        self.files_out_under_way = files_out.under_way()
 
     @by_any_replica((*READERS, Role.AGENT))
     async def Version(

@@ -29,6 +29,7 @@ from fleet.guest_commands.groups import (
 from fleet.ranges import EMPTY, IndexSet
 from fleet.transport import Refusal
 from fleet.v1 import commands_pb2 as wire
+from fleet.v1 import copies_pb2 as copies
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire
 from fleet_controller.agents.port import Answers, Misbehaved, NoAnswer
@@ -48,9 +49,10 @@ HOSTS_AT_ONCE = 512
 # Agents say every half a second that they go on; one that does not for so long is left out.
 SILENCE_SECONDS = 15.0
 # Of a host, answers a second: every half a second one, and parts of a long one.
-_PACE = ReadPace(20, 4 << 20)
+PACE = ReadPace(20, 4 << 20)
 _MOST_NAMED = 100
 
+HostSaid = wire.RunInVmsAnswer | copies.CopyFromVmsAnswer
 Send = Callable[[wire.RunInFleetAnswer], Awaitable[None]]
 
 
@@ -76,6 +78,7 @@ class AskedVms(ABC):
     allowed: frozenset[int] = frozenset()
     most_output = 0
     hosts_at_once = HOSTS_AT_ONCE
+    pace = PACE
 
     def __init__(
         self, relay: Relay, memory: LeaderMemory, writer: ChangeWriter, request: Chosen, actor: str
@@ -103,8 +106,17 @@ class AskedVms(ABC):
     def where(self) -> str:
         return f"{counted(self._vms, 'VM')} on {counted(len(self._shares), 'host')}"
 
+    @property
+    def which(self) -> str:
+        """By their indices."""
+        return str(IndexSet.union_of(self._shares.values())) or "none"
+
+    def answers_of(self, share: IndexSet) -> HostAnswers:
+        """What one host says of these."""
+        return HostAnswers(share, self)
+
     @abstractmethod
-    def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[wire.RunInVmsAnswer]:
+    def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[HostSaid]:
         """The call of one host; `most` different answers. Raises Refused."""
 
     @abstractmethod
@@ -169,7 +181,7 @@ class AskedVms(ABC):
 
     async def _ask(self, host_id: str, share: IndexSet) -> None:
         """One host. All of its VMs are answered for afterwards. Raises LeadershipLost."""
-        heard = HostAnswers(share, self)
+        heard = self.answers_of(share)
         left = Answer(wire.COMMAND_OUTCOME_HOST_SILENT)
         try:
             with self._relay.answering(host_id, self.what):
@@ -185,22 +197,26 @@ class AskedVms(ABC):
         self._groups.add(heard.left, left)
         self._hosts_done += 1
 
+    async def hear(self, answer: HostSaid, heard: HostAnswers) -> None:
+        """One answer of a host. Raises Misbehaved."""
+        # Hundreds of hosts may answer in one turn of the loop: each takes its own.
+        async with self._turns:
+            for told, said in heard.of(answer):
+                self._groups.add(told, said)
+
     async def _follow(self, host_id: str, heard: HostAnswers) -> None:
         asked = self.asked(host_id, heard.left, most_on_each(len(self._shares)))
-        answers = Paced(asked, _PACE)
+        answers = Paced(asked, self.pace)
         try:
             while (answer := await _next(answers)) is not None:
-                # Hundreds of hosts may answer in one turn of the loop: each takes its own.
-                async with self._turns:
-                    for told, said in heard.of(answer):
-                        self._groups.add(told, said)
+                await self.hear(answer, heard)
         finally:
             answers.cancel()
         if heard.left:
             raise Misbehaved(f"{host_id} ended without a word of {counted(len(heard.left), 'VM')}")
 
 
-async def _next(answers: Paced[wire.RunInVmsAnswer]) -> wire.RunInVmsAnswer | None:
+async def _next(answers: Paced[HostSaid]) -> HostSaid | None:
     try:
         async with asyncio.timeout(SILENCE_SECONDS):
             return await answers.read()
@@ -216,7 +232,7 @@ class HostAnswers:
         self._call = call
         self._answers: dict[int, Answer] = {}
 
-    def of(self, said: wire.RunInVmsAnswer) -> list[tuple[IndexSet, Answer]]:
+    def of(self, said: HostSaid) -> list[tuple[IndexSet, Answer]]:
         """Those that are told of for the first time, and what they answered. Raises Misbehaved."""
         try:
             told = [(from_wire(group.indices), self._answer(group)) for group in said.groups]

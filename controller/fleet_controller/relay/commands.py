@@ -14,7 +14,7 @@ from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
-from fleet_controller.relay.asked_vms import AskedVms
+from fleet_controller.relay.asked_vms import AskedVms, HostSaid
 from fleet_controller.relay.relay import Relay
 
 # Seconds for the first message, which says what is asked.
@@ -64,7 +64,7 @@ class CommandRun(AskedVms):
     def check(self, answer: Answer) -> None:
         """Whatever a VM answers to a command is its own word."""
 
-    def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[wire.RunInVmsAnswer]:
+    def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[HostSaid]:
         request = wire.RunInVmsRequest(
             term=self._relay.term,
             host_id=host_id,

@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+from google.protobuf.message import Message
 
 from fleet.guest_commands.answers import Answer, BadAnswer, BadCommand
 from fleet.guest_commands.copies import OF_COPIES, Arriving, check_file, parts_of
@@ -20,7 +23,7 @@ from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
-from fleet_controller.relay.asked_vms import AskedVms
+from fleet_controller.relay.asked_vms import AskedVms, HostSaid
 from fleet_controller.relay.relay import Relay
 
 # Seconds for each message of whoever hands the file in.
@@ -28,22 +31,29 @@ NEXT_SECONDS = 20.0
 MOST_AT_ONCE = 4
 # Each is sent the content: of one host after the other, the network has enough to do.
 HOSTS_AT_ONCE = 32
-_AUDITED = 160
+AUDITED = 160
 
 Inputs = AsyncIterator[wire.CopyIntoFleetRequest]
+First = TypeVar("First", bound=Message)
+
+
+def under_way() -> CopiesUnderWay:
+    return CopiesUnderWay(MOST_AT_ONCE, "files are being copied into VMs")
 
 
 class CopiesUnderWay:
-    """In one controller."""
+    """In one controller. `what`: in words."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int, what: str) -> None:
+        self._most = most
+        self._what = what
         self._count = 0
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Raises Refused."""
-        if self._count >= MOST_AT_ONCE:
-            message = f"{MOST_AT_ONCE} files are being copied into VMs already; try again later"
+        if self._count >= self._most:
+            message = f"{self._most} {self._what} already; try again later"
             raise Refused(Reason.OVER_QUOTA, message)
         self._count += 1
         try:
@@ -52,13 +62,13 @@ class CopiesUnderWay:
             self._count -= 1
 
 
-async def next_request(inputs: Inputs) -> wire.CopyIntoFleetRequest:
+async def next_request(inputs: AsyncIterator[First]) -> First:
     """Raises Refused."""
     try:
         async with asyncio.timeout(NEXT_SECONDS):
             return await anext(inputs)
     except (TimeoutError, StopAsyncIteration) as error:
-        message = "the file that is to be copied did not come whole; no VM was touched"
+        message = "what is to be copied did not come whole; no VM was touched"
         raise Refused(Reason.BAD_QUERY, message) from error
 
 
@@ -98,7 +108,7 @@ class FileCopy(AskedVms):
 
     async def write_down(self) -> None:
         """In the audit trail, with the digest, without the content. Raises Refused, StoreError."""
-        path = one_line(self._file.path, _AUDITED)
+        path = one_line(self._file.path, AUDITED)
         digest = f"SHA-256 {self._file.digest.hex()}"
         text = f"{self.where}: {path}, {self._file.size:,} bytes, {digest}"
         await self.audited("vms_copy", text, f"a file was copied into {text}")
@@ -108,7 +118,7 @@ class FileCopy(AskedVms):
         if copied and answer.digest != self._file.digest:
             raise BadAnswer("it says that another file was copied than the one that was sent")
 
-    def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[commands.RunInVmsAnswer]:
+    def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[HostSaid]:
         first = wire.CopyIntoVmsRequest(
             term=self._relay.term,
             host_id=host_id,

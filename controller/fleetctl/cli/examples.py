@@ -119,9 +119,9 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "vms run spv --selector rack=r7 -o json -- uptime",
     ),
     "vms copy": (
-        "vms copy motd spv:/etc/motd",
         "vms copy check.sh spv:/usr/local/bin/check --mode 755 --index 0-99",
-        "vms copy motd spv:/etc/motd --selector rack=r7 -o json",
+        "vms copy spv:/var/log/app.log logs/",
+        "vms copy spv:/etc/hostname names/ --index 0-99 --max 4KiB",
     ),
     "vms retry": ("vms retry spv --all", "vms retry spv --host h1"),
     "rollout": ("rollout start spv --plan", "rollout status spv --follow", "rollout undo spv"),

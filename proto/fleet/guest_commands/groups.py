@@ -51,6 +51,10 @@ class OutcomeGroups:
         self._pending.setdefault(known, []).extend(indices.ranges)
         self.vms += len(indices)
 
+    def add_untold(self, vms: int) -> None:
+        """VMs of which the caller is told otherwise."""
+        self.vms += vms
+
     def take(self) -> Iterator[list[wire.OutcomeGroup]]:
         """What was added since it was taken last, in parts."""
         pending, self._pending = self._pending, {}

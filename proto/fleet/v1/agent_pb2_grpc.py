@@ -121,6 +121,11 @@ class AgentServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_copies__pb2.CopyIntoVmsRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
                 _registered_method=True)
+        self.CopyFromVms = channel.unary_stream(
+                '/fleet.v1.AgentService/CopyFromVms',
+                request_serializer=fleet_dot_v1_dot_copies__pb2.CopyFromVmsRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_copies__pb2.CopyFromVmsAnswer.FromString,
+                _registered_method=True)
 
 
 class AgentServiceServicer(object):
@@ -265,6 +270,14 @@ class AgentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CopyFromVms(self, request, context):
+        """One file out of each of many VMs of a fleet, by their guest agents, in parts as they are read and
+        as the caller takes them. RESOURCE_EXHAUSTED, TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AgentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -352,6 +365,11 @@ def add_AgentServiceServicer_to_server(servicer, server):
                     servicer.CopyIntoVms,
                     request_deserializer=fleet_dot_v1_dot_copies__pb2.CopyIntoVmsRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.SerializeToString,
+            ),
+            'CopyFromVms': grpc.unary_stream_rpc_method_handler(
+                    servicer.CopyFromVms,
+                    request_deserializer=fleet_dot_v1_dot_copies__pb2.CopyFromVmsRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_copies__pb2.CopyFromVmsAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -813,6 +831,33 @@ class AgentService(object):
             '/fleet.v1.AgentService/CopyIntoVms',
             fleet_dot_v1_dot_copies__pb2.CopyIntoVmsRequest.SerializeToString,
             fleet_dot_v1_dot_commands__pb2.RunInVmsAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyFromVms(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/fleet.v1.AgentService/CopyFromVms',
+            fleet_dot_v1_dot_copies__pb2.CopyFromVmsRequest.SerializeToString,
+            fleet_dot_v1_dot_copies__pb2.CopyFromVmsAnswer.FromString,
             options,
             channel_credentials,
             insecure,

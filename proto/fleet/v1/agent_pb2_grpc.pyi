@@ -101,6 +101,10 @@ class AgentServiceStub:
     It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
     TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
     """
+    CopyFromVms: _grpc.UnaryStreamMultiCallable[_copies_pb2.CopyFromVmsRequest, _copies_pb2.CopyFromVmsAnswer]
+    """One file out of each of many VMs of a fleet, by their guest agents, in parts as they are read and
+    as the caller takes them. RESOURCE_EXHAUSTED, TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class AgentServiceAsyncStub(AgentServiceStub):
@@ -168,6 +172,10 @@ class AgentServiceAsyncStub(AgentServiceStub):
     """One file into many VMs of a fleet, by their guest agents: handed in first, then written into each.
     It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
     TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
+    """
+    CopyFromVms: _aio.UnaryStreamMultiCallable[_copies_pb2.CopyFromVmsRequest, _copies_pb2.CopyFromVmsAnswer]  # type: ignore[assignment]
+    """One file out of each of many VMs of a fleet, by their guest agents, in parts as they are read and
+    as the caller takes them. RESOURCE_EXHAUSTED, TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
     """
 
 class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -335,6 +343,16 @@ class AgentServiceServicer(metaclass=_abc_1.ABCMeta):
         """One file into many VMs of a fleet, by their guest agents: handed in first, then written into each.
         It ends as RunInVms does; a file that is not whole by then is taken away again. RESOURCE_EXHAUSTED,
         TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyFromVms(
+        self,
+        request: _copies_pb2.CopyFromVmsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_copies_pb2.CopyFromVmsAnswer], _abc.AsyncIterator[_copies_pb2.CopyFromVmsAnswer]]:
+        """One file out of each of many VMs of a fleet, by their guest agents, in parts as they are read and
+        as the caller takes them. RESOURCE_EXHAUSTED, TOO_MANY_COPIES. An older agent: UNIMPLEMENTED.
         """
 
 def add_AgentServiceServicer_to_server(servicer: AgentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

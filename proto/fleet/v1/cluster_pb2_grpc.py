@@ -371,6 +371,11 @@ class ClusterServiceStub(object):
                 request_serializer=fleet_dot_v1_dot_copies__pb2.CopyIntoFleetRequest.SerializeToString,
                 response_deserializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
                 _registered_method=True)
+        self.CopyFromFleet = channel.stream_stream(
+                '/fleet.v1.ClusterService/CopyFromFleet',
+                request_serializer=fleet_dot_v1_dot_copies__pb2.CopyFromFleetRequest.SerializeToString,
+                response_deserializer=fleet_dot_v1_dot_copies__pb2.CopyFromFleetAnswer.FromString,
+                _registered_method=True)
 
 
 class ClusterServiceServicer(object):
@@ -829,6 +834,14 @@ class ClusterServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CopyFromFleet(self, request_iterator, context):
+        """One file out of each of many VMs, passed on in parts and never held whole. As of CopyIntoFleet.
+        BAD_QUERY: the caller took nothing for a minute. Older controllers: UNIMPLEMENTED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ClusterServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -1161,6 +1174,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.CopyIntoFleet,
                     request_deserializer=fleet_dot_v1_dot_copies__pb2.CopyIntoFleetRequest.FromString,
                     response_serializer=fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.SerializeToString,
+            ),
+            'CopyFromFleet': grpc.stream_stream_rpc_method_handler(
+                    servicer.CopyFromFleet,
+                    request_deserializer=fleet_dot_v1_dot_copies__pb2.CopyFromFleetRequest.FromString,
+                    response_serializer=fleet_dot_v1_dot_copies__pb2.CopyFromFleetAnswer.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -2945,6 +2963,33 @@ class ClusterService(object):
             '/fleet.v1.ClusterService/CopyIntoFleet',
             fleet_dot_v1_dot_copies__pb2.CopyIntoFleetRequest.SerializeToString,
             fleet_dot_v1_dot_commands__pb2.RunInFleetAnswer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CopyFromFleet(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/fleet.v1.ClusterService/CopyFromFleet',
+            fleet_dot_v1_dot_copies__pb2.CopyFromFleetRequest.SerializeToString,
+            fleet_dot_v1_dot_copies__pb2.CopyFromFleetAnswer.FromString,
             options,
             channel_credentials,
             insecure,

@@ -193,6 +193,10 @@ class ClusterServiceStub:
     RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
     UNIMPLEMENTED.
     """
+    CopyFromFleet: _grpc.StreamStreamMultiCallable[_copies_pb2.CopyFromFleetRequest, _copies_pb2.CopyFromFleetAnswer]
+    """One file out of each of many VMs, passed on in parts and never held whole. As of CopyIntoFleet.
+    BAD_QUERY: the caller took nothing for a minute. Older controllers: UNIMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -336,6 +340,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """One file into many VMs. Once the call was taken it is not to be asked of another replica, as of
     RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
     UNIMPLEMENTED.
+    """
+    CopyFromFleet: _aio.StreamStreamMultiCallable[_copies_pb2.CopyFromFleetRequest, _copies_pb2.CopyFromFleetAnswer]  # type: ignore[assignment]
+    """One file out of each of many VMs, passed on in parts and never held whole. As of CopyIntoFleet.
+    BAD_QUERY: the caller took nothing for a minute. Older controllers: UNIMPLEMENTED.
     """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -873,6 +881,16 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         """One file into many VMs. Once the call was taken it is not to be asked of another replica, as of
         RunInFleet. RESOURCE_EXHAUSTED, OVER_QUOTA: too many are under way. Older controllers:
         UNIMPLEMENTED.
+        """
+
+    @_abc_1.abstractmethod
+    def CopyFromFleet(
+        self,
+        request_iterator: _MaybeAsyncIterator[_copies_pb2.CopyFromFleetRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_copies_pb2.CopyFromFleetAnswer], _abc.AsyncIterator[_copies_pb2.CopyFromFleetAnswer]]:
+        """One file out of each of many VMs, passed on in parts and never held whole. As of CopyIntoFleet.
+        BAD_QUERY: the caller took nothing for a minute. Older controllers: UNIMPLEMENTED.
         """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

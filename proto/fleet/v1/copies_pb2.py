@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from fleet.v1 import commands_pb2 as fleet_dot_v1_dot_commands__pb2
 from fleet.v1 import types_pb2 as fleet_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66leet/v1/copies.proto\x12\x08\x66leet.v1\x1a\x14\x66leet/v1/types.proto\"Z\n\nCopiedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\"\xc5\x01\n\x12\x43opyIntoVmsRequest\x12\x1c\n\x04term\x18\x01 \x01(\x0b\x32\x0e.fleet.v1.Term\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\tfleet_uid\x18\x03 \x01(\t\x12%\n\x07indices\x18\x04 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\"\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x14.fleet.v1.CopiedFile\x12\x14\n\x0cmost_answers\x18\x06 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\"\xac\x02\n\x14\x43opyIntoFleetRequest\x12\r\n\x05\x66leet\x18\x01 \x01(\t\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12 \n\x05state\x18\x03 \x01(\x0e\x32\x11.fleet.v1.VmState\x12\x0c\n\x04host\x18\x04 \x01(\t\x12G\n\rhost_selector\x18\x05 \x03(\x0b\x32\x30.fleet.v1.CopyIntoFleetRequest.HostSelectorEntry\x12\"\n\x04\x66ile\x18\x06 \x01(\x0b\x32\x14.fleet.v1.CopiedFile\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x1a\x33\n\x11HostSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15\x66leet/v1/copies.proto\x12\x08\x66leet.v1\x1a\x17\x66leet/v1/commands.proto\x1a\x14\x66leet/v1/types.proto\"Z\n\nCopiedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x0c\n\x04mode\x18\x02 \x01(\r\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x04 \x01(\x0c\x12\x12\n\ntimeout_ms\x18\x05 \x01(\r\"\xc5\x01\n\x12\x43opyIntoVmsRequest\x12\x1c\n\x04term\x18\x01 \x01(\x0b\x32\x0e.fleet.v1.Term\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\tfleet_uid\x18\x03 \x01(\t\x12%\n\x07indices\x18\x04 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\"\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x14.fleet.v1.CopiedFile\x12\x14\n\x0cmost_answers\x18\x06 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\"\xac\x02\n\x14\x43opyIntoFleetRequest\x12\r\n\x05\x66leet\x18\x01 \x01(\t\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12 \n\x05state\x18\x03 \x01(\x0e\x32\x11.fleet.v1.VmState\x12\x0c\n\x04host\x18\x04 \x01(\t\x12G\n\rhost_selector\x18\x05 \x03(\x0b\x32\x30.fleet.v1.CopyIntoFleetRequest.HostSelectorEntry\x12\"\n\x04\x66ile\x18\x06 \x01(\x0b\x32\x14.fleet.v1.CopiedFile\x12\x0c\n\x04\x64\x61ta\x18\x07 \x01(\x0c\x1a\x33\n\x11HostSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"B\n\nWantedFile\x12\x0c\n\x04path\x18\x01 \x01(\t\x12\x12\n\nmost_bytes\x18\x02 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x03 \x01(\r\"\xb7\x01\n\x12\x43opyFromVmsRequest\x12\x1c\n\x04term\x18\x01 \x01(\x0b\x32\x0e.fleet.v1.Term\x12\x0f\n\x07host_id\x18\x02 \x01(\t\x12\x11\n\tfleet_uid\x18\x03 \x01(\t\x12%\n\x07indices\x18\x04 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12\"\n\x04\x66ile\x18\x05 \x01(\x0b\x32\x14.fleet.v1.WantedFile\x12\x14\n\x0cmost_answers\x18\x06 \x01(\r\"Y\n\x08\x46ilePart\x12\r\n\x05index\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x1e\n\x03\x65nd\x18\x03 \x01(\x0b\x32\x11.fleet.v1.FileEnd\x12\x10\n\x08given_up\x18\x04 \x01(\x08\"8\n\x07\x46ileEnd\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\"]\n\x11\x43opyFromVmsAnswer\x12&\n\x06groups\x18\x01 \x03(\x0b\x32\x16.fleet.v1.OutcomeGroup\x12 \n\x04part\x18\x02 \x01(\x0b\x32\x12.fleet.v1.FilePart\"\x9e\x02\n\x14\x43opyFromFleetRequest\x12\r\n\x05\x66leet\x18\x01 \x01(\t\x12%\n\x07indices\x18\x02 \x03(\x0b\x32\x14.fleet.v1.IndexRange\x12 \n\x05state\x18\x03 \x01(\x0e\x32\x11.fleet.v1.VmState\x12\x0c\n\x04host\x18\x04 \x01(\t\x12G\n\rhost_selector\x18\x05 \x03(\x0b\x32\x30.fleet.v1.CopyFromFleetRequest.HostSelectorEntry\x12\"\n\x04\x66ile\x18\x06 \x01(\x0b\x32\x14.fleet.v1.WantedFile\x1a\x33\n\x11HostSelectorEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"a\n\x13\x43opyFromFleetAnswer\x12(\n\x04said\x18\x01 \x01(\x0b\x32\x1a.fleet.v1.RunInFleetAnswer\x12 \n\x04part\x18\x02 \x01(\x0b\x32\x12.fleet.v1.FilePartb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,12 +35,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_COPYINTOFLEETREQUEST_HOSTSELECTORENTRY']._loaded_options = None
   _globals['_COPYINTOFLEETREQUEST_HOSTSELECTORENTRY']._serialized_options = b'8\001'
-  _globals['_COPIEDFILE']._serialized_start=57
-  _globals['_COPIEDFILE']._serialized_end=147
-  _globals['_COPYINTOVMSREQUEST']._serialized_start=150
-  _globals['_COPYINTOVMSREQUEST']._serialized_end=347
-  _globals['_COPYINTOFLEETREQUEST']._serialized_start=350
-  _globals['_COPYINTOFLEETREQUEST']._serialized_end=650
-  _globals['_COPYINTOFLEETREQUEST_HOSTSELECTORENTRY']._serialized_start=599
-  _globals['_COPYINTOFLEETREQUEST_HOSTSELECTORENTRY']._serialized_end=650
+  _globals['_COPYFROMFLEETREQUEST_HOSTSELECTORENTRY']._loaded_options = None
+  _globals['_COPYFROMFLEETREQUEST_HOSTSELECTORENTRY']._serialized_options = b'8\001'
+  _globals['_COPIEDFILE']._serialized_start=82
+  _globals['_COPIEDFILE']._serialized_end=172
+  _globals['_COPYINTOVMSREQUEST']._serialized_start=175
+  _globals['_COPYINTOVMSREQUEST']._serialized_end=372
+  _globals['_COPYINTOFLEETREQUEST']._serialized_start=375
+  _globals['_COPYINTOFLEETREQUEST']._serialized_end=675
+  _globals['_COPYINTOFLEETREQUEST_HOSTSELECTORENTRY']._serialized_start=624
+  _globals['_COPYINTOFLEETREQUEST_HOSTSELECTORENTRY']._serialized_end=675
+  _globals['_WANTEDFILE']._serialized_start=677
+  _globals['_WANTEDFILE']._serialized_end=743
+  _globals['_COPYFROMVMSREQUEST']._serialized_start=746
+  _globals['_COPYFROMVMSREQUEST']._serialized_end=929
+  _globals['_FILEPART']._serialized_start=931
+  _globals['_FILEPART']._serialized_end=1020
+  _globals['_FILEEND']._serialized_start=1022
+  _globals['_FILEEND']._serialized_end=1078
+  _globals['_COPYFROMVMSANSWER']._serialized_start=1080
+  _globals['_COPYFROMVMSANSWER']._serialized_end=1173
+  _globals['_COPYFROMFLEETREQUEST']._serialized_start=1176
+  _globals['_COPYFROMFLEETREQUEST']._serialized_end=1462
+  _globals['_COPYFROMFLEETREQUEST_HOSTSELECTORENTRY']._serialized_start=624
+  _globals['_COPYFROMFLEETREQUEST_HOSTSELECTORENTRY']._serialized_end=675
+  _globals['_COPYFROMFLEETANSWER']._serialized_start=1464
+  _globals['_COPYFROMFLEETANSWER']._serialized_end=1561
 # @@protoc_insertion_point(module_scope)

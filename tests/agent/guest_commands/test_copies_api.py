@@ -35,6 +35,9 @@ class Guests:
         self.given.append(file)
         yield indices, file.copied
 
+    def get(self, *_: Any) -> AsyncGenerator[tuple[IndexSet, Answer], None]:
+        raise AssertionError("nothing is copied out")
+
 
 class Caller:
     """As a gRPC context, as far as it is used."""

@@ -15,7 +15,7 @@ from fleet_agent.api.console_commands import ConsoleCommands
 from fleet_agent.api.console_sessions import Desk
 from fleet_agent.drivers.hollow.behaviour import Behaviour
 from fleet_agent.drivers.hollow.guest_commands import HollowGuestCommands
-from fleet_agent.drivers.hollow.guest_files import HollowGuestFiles
+from fleet_agent.drivers.hollow.guest_files import HollowGuestFiles, content_of
 from fleet_agent.drivers.hollow.hypervisor import HollowHypervisor
 from fleet_agent.drivers.libvirt.guests.guest_agents import LibvirtGuestAgents
 from fleet_agent.drivers.libvirt.guests.guest_files import LibvirtGuestFiles
@@ -75,11 +75,13 @@ async def agents() -> AsyncIterator[GuestCommands]:
 
 @dataclass(frozen=True, slots=True)
 class FilesHost:
-    """`folder`: one that guests have; `held`: mode and digest of what a guest has at a path."""
+    """`folder`: one that guests have; `held`: mode and digest of what a guest has at a path;
+    `content`: of a guest's file at a path whose name says how many bytes it has."""
 
     files: GuestFiles
     folder: str
     held: Callable[[int, str], tuple[int, bytes] | None]
+    content: Callable[[int, str], bytes]
 
 
 @asynccontextmanager
@@ -93,7 +95,12 @@ async def hollow_files() -> AsyncIterator[FilesHost]:
     await gather(hypervisor.define(batch(RUNNING | OFF), no_disk))  # type: ignore[arg-type]
     await gather(hypervisor.start(batch(RUNNING)))
     files = HollowGuestFiles(hypervisor, behaviour)
-    yield FilesHost(files, "/tmp", lambda index, path: files.held(UID, index, path))
+
+    def content(index: int, path: str) -> bytes:
+        line, size = content_of(UID, index, path)
+        return (line * (size // len(line) + 1))[:size]
+
+    yield FilesHost(files, "/tmp", lambda index, path: files.held(UID, index, path), content)
 
 
 @asynccontextmanager
@@ -112,10 +119,15 @@ async def agents_files() -> AsyncIterator[FilesHost]:
             digest = hashlib.sha256(there.read_bytes()).digest()
             return there.stat().st_mode & 0o777, digest
 
+        def content(_: int, path: str) -> bytes:
+            made = (bytes(range(256)) * (int(Path(path).name) // 256 + 1))[: int(Path(path).name)]
+            Path(path).write_bytes(made)
+            return made
+
         try:
             for guest in guests.values():
                 guest.start()
-            yield FilesHost(LibvirtGuestFiles(driver), str(inside), held)
+            yield FilesHost(LibvirtGuestFiles(driver), str(inside), held, content)
         finally:
             await driver.close()
             for guest in guests.values():

@@ -9,9 +9,11 @@ from contextlib import aclosing
 import pytest
 
 from fleet.guest_commands.answers import Answer
+from fleet.guest_commands.files_out import MOST_OPEN, Coming
 from fleet.ranges import IndexSet
+from fleet.v1 import copies_pb2 as wire
 from fleet_agent.drivers.ports import guest_files as port
-from fleet_agent.drivers.ports.guest_files import GuestFile
+from fleet_agent.drivers.ports.guest_files import GuestFile, NotTaken, WantedFile
 from tests.contracts.guest_commands.command_hosts import (
     FILES_HOSTS,
     OFF,
@@ -77,3 +79,70 @@ async def test_where_it_cannot_be_is_told_with_the_reason(host: FilesHost) -> No
     (folder,) = set((await put(host, RUNNING, file(host.folder))).values())
     assert folder.reason.startswith(port.IS_FOLDER)
     assert host.held(0, f"{host.folder}/no/such") is None
+
+
+async def get(
+    host: FilesHost, indices: IndexSet, path: str, most: int = 1 << 20
+) -> tuple[dict[int, Answer], dict[int, bytes]]:
+    """What each guest answers, and the files that came whole."""
+    coming: dict[int, tuple[Coming, bytearray]] = {}
+    found: dict[int, Answer] = {}
+    whole: dict[int, bytes] = {}
+
+    async def take(part: wire.FilePart) -> None:
+        one, content = coming.setdefault(part.index, (Coming(most), bytearray()))
+        assert len(coming) <= MOST_OPEN and part.index not in whole.keys() | found.keys()
+        one.add(part)
+        content.extend(part.data)
+        if part.HasField("end"):
+            assert part.end.digest == hashlib.sha256(content).digest() and not part.end.changed
+            whole[part.index] = bytes(coming.pop(part.index)[1])
+
+    async with aclosing(host.files.get(UID, indices, WantedFile(path, most, 20.0), take)) as told:
+        async for some, answer in told:
+            assert not found.keys() & set(some)
+            found |= dict.fromkeys(some, answer)
+    assert {index for index, answer in found.items() if answer == port.SENT} == whole.keys()
+    return found, whole
+
+
+@pytest.mark.parametrize("size", [0, 7, 65536, 65537, 150_000])
+async def test_each_guests_own_file_comes_whole(host: FilesHost, size: int) -> None:
+    path = f"{host.folder}/{size}"
+    content = {index: host.content(index, path) for index in RUNNING}
+    assert all(len(one) == size for one in content.values())
+    assert await get(host, RUNNING, path, max(size, 1)) == (
+        dict.fromkeys(RUNNING, port.SENT),
+        content,
+    )
+
+
+async def test_guests_without_an_agent_or_without_the_file_are_told(host: FilesHost) -> None:
+    found, whole = await get(host, OFF | IndexSet.span(9, 11), f"{host.folder}/x")
+    assert found == dict.fromkeys((4, 9, 10), port.NO_AGENT) and not whole
+    found, whole = await get(host, RUNNING, f"{host.folder}/no/such")
+    assert found == dict.fromkeys(RUNNING, Answer.failed(port.NO_FILE)) and not whole
+    found, whole = await get(host, RUNNING, host.folder)
+    assert found == dict.fromkeys(RUNNING, Answer.failed(port.IS_FOLDER)) and not whole
+
+
+async def test_a_file_that_is_longer_than_asked_for_is_told_and_never_whole(
+    host: FilesHost,
+) -> None:
+    path = f"{host.folder}/100001"
+    host.content(0, path)
+    found, whole = await get(host, IndexSet.span(0, 1), path, 100_000)
+    assert found == {0: port.too_large(100_000)} and not whole
+
+
+async def test_it_ends_where_nobody_takes_what_is_read(host: FilesHost) -> None:
+    path = f"{host.folder}/10"
+    host.content(0, path)
+
+    async def take(_: wire.FilePart) -> None:
+        raise NotTaken("nobody does")
+
+    wanted = WantedFile(path, 100, 20.0)
+    with pytest.raises(NotTaken):
+        async with aclosing(host.files.get(UID, RUNNING, wanted, take)) as told:
+            _ = [one async for one in told]

@@ -279,7 +279,7 @@ def test_what_the_controller_cannot_do_yet_is_unimplemented(cluster: SmallCluste
         "PlanFleets", "ListGenerations",
         "PlanRebalance", "Rebalance", "StopRebalance",
         "AddPerson", "RemovePerson", "ListPeople", "SetRoleQuota", "SetFleetOwners", "WhoAmI",
-        "RunInFleet", "CopyIntoFleet",
+        "RunInFleet", "CopyIntoFleet", "CopyFromFleet",
     }  # fmt: skip
     with channel_to(cluster.controller.address) as channel:
         for method in later(CLUSTER, offered):
@@ -293,7 +293,7 @@ def test_what_the_agent_cannot_do_yet_is_unimplemented(cluster: SmallCluster) ->
         "Describe", "Assign", "Watch", "Doctor", "Tune", "Console", "Top",
         "ListImages", "ImportImage", "DeleteImage", "Reset",
         "SendImage", "RelayImage", "PutImage", "UpgradeAgent",
-        "RunInVms", "CopyIntoVms",
+        "RunInVms", "CopyIntoVms", "CopyFromVms",
     }  # fmt: skip
     with agent_channel(cluster) as channel:
         for method in later(AGENT, offered):

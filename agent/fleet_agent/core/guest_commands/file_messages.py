@@ -66,12 +66,29 @@ def read_request(handle: int, count: int) -> str:
     return request("guest-file-read", {"handle": handle, "count": count})
 
 
+def size_request(handle: int) -> str:
+    """Goes to the end of the file, which says where that is."""
+    return request("guest-file-seek", {"handle": handle, "offset": 0, "whence": 2})
+
+
+def rewind_request(handle: int) -> str:
+    return request("guest-file-seek", {"handle": handle, "offset": 0, "whence": 0})
+
+
 def handle_of(reply: str) -> int:
     """Raises BadReply."""
     handle = returned_value(reply)
     if type(handle) is not int or not -_MOST_HANDLE <= handle < _MOST_HANDLE:
         raise BadReply("its guest agent opens no file")
     return handle
+
+
+def position_of(reply: str) -> int:
+    """Raises BadReply."""
+    position = returned(reply).get("position")
+    if type(position) is not int or not 0 <= position < _MOST_HANDLE:
+        raise BadReply("its guest agent does not say where it is in a file")
+    return position
 
 
 def written_of(reply: str, asked: int) -> int:

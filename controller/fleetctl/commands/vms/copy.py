@@ -1,4 +1,4 @@
-"""fleetctl vms copy: one file into many VMs."""
+"""fleetctl vms copy: one file into many VMs, or one out of each (`copy_out`)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetctl.cli.arguments import Labels, fleet_name, indices, selector_option_with, waiting_time
+from fleetctl.cli.arguments import (
+    Labels,
+    byte_count,
+    fleet_name,
+    indices,
+    selector_option_with,
+    waiting_time,
+)
 from fleetctl.outcome import Failed, Trouble
 from fleetctl.output import STATES, note, say, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 60.0
 MOST_MODE = 0o777
+MODE = 0o644
 
 
 def target_of(text: str) -> tuple[str, str]:
@@ -30,13 +38,19 @@ def target_of(text: str) -> tuple[str, str]:
     from fleet.guest_commands.copies import check_path
 
     fleet, colon, path = text.partition(":")
-    if not colon:
-        raise click.BadParameter(f"{text!r} names no fleet: say where to as FLEET:/path/of/file")
+    if not colon or not fleet:
+        raise click.BadParameter(f"{text!r} names no fleet: say where as FLEET:/path/of/file")
     try:
         check_path(path)
     except BadCommand as error:
         raise click.BadParameter(str(error)) from error
     return fleet_name(fleet), path
+
+
+def is_in_vms(text: str) -> bool:
+    """FLEET:/..., of which no local path is meant: that is written ./FLEET:/..."""
+    fleet, colon, path = text.partition(":")
+    return bool(colon and path.startswith("/")) and "/" not in fleet
 
 
 def mode_of(text: str) -> int:
@@ -47,8 +61,8 @@ def mode_of(text: str) -> int:
 
 
 @click.command("copy")
-@click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
-@click.argument("target", metavar="FLEET:/PATH", type=target_of)
+@click.argument("source", metavar="SOURCE", type=click.Path(readable=False))
+@click.argument("target", metavar="TARGET", type=click.Path(readable=False))
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
 )
@@ -59,9 +73,8 @@ def mode_of(text: str) -> int:
     "--mode",
     metavar="MODE",
     type=mode_of,
-    default="644",
-    show_default=True,
-    help="Who may read, write and execute it, as of chmod.",
+    default=None,
+    help="Into VMs: who may read, write and execute it, as of chmod; 644.",
 )
 @click.option(
     "--timeout",
@@ -72,48 +85,104 @@ def mode_of(text: str) -> int:
     show_default=True,
     help="Of each VM, from its turn on.",
 )
+@click.option(
+    "--max",
+    "most",
+    metavar="SIZE",
+    type=byte_count,
+    default=None,
+    help="Out of VMs: the most of each file, up to 1GiB; 16MiB. Longer ones fail.",
+)
+@click.option("--force", is_flag=True, help="Out of VMs: replace files that are here already.")
 @cluster_options
 @pass_session
 def copy(
     session: Session,
-    file: str,
-    target: tuple[str, str],
+    source: str,
+    target: str,
     index: IndexSet | None,
     selector: Labels,
     host: str,
     state: str | None,
-    mode: int,
+    mode: int | None,
     seconds: float,
+    most: int | None,
+    force: bool,
 ) -> None:
-    """Copy a file into the VMs of a fleet; equal outcomes are one line.
+    """Copy FILE FLEET:/PATH into VMs, or FLEET:/PATH DIR out of them.
 
-    Each VM needs qemu-guest-agent. The file has at most 16 MiB. It is written under another name
-    beside the path, read back, and put in its place when its SHA-256 is that of what was sent;
-    else the VM keeps what it had there. Ctrl-C ends it in the VMs too. Exit code 0: all have it.
+    Each VM needs qemu-guest-agent; equal outcomes are one line. Ctrl-C ends it everywhere. Exit
+    code 0: all of it is done.
+
+    Into VMs: a file of at most 16 MiB is written under another name beside the path, read back, and
+    put in its place when its SHA-256 is that of what was sent; else the VM keeps what it had.
+
+    Out of VMs: the file of each comes to DIR, named as the VM is (DIR/web-7), whole or not at all,
+    when its SHA-256 is that of what its host has read. No file there is replaced without --force.
     """
+    from fleet.guest_commands.answers import BadCommand
+    from fleet.guest_commands.files_out import DEFAULT_BYTES, check_wanted
+    from fleet.v1 import copies_pb2
+    from fleet.wire_ranges import to_wire
+    from fleetctl.commands.vms.copy_out import copy_out
+    from fleetctl.views.enum_names import vm_state
+
+    chosen: dict[str, Any] = {
+        "indices": to_wire(index) if index else (),
+        "state": vm_state(state),
+        "host": host,
+        "host_selector": dict(selector),
+    }
+    timeout_ms = round(seconds * 1000)
+    if not is_in_vms(source):
+        if most is not None or force:
+            raise click.UsageError("--max and --force are of copies out of VMs: FLEET:/PATH DIR")
+        fleet, path = target_of(target)
+        _copy_in(session, source, fleet, path, MODE if mode is None else mode, timeout_ms, chosen)
+        return
+    if is_in_vms(target):
+        raise click.UsageError("from VMs into VMs nothing is copied: copy it here first")
+    if mode is not None:
+        raise click.UsageError("--mode is of copies into VMs: FILE FLEET:/PATH")
+    fleet, path = target_of(source)
+    most = DEFAULT_BYTES if most is None else most
+    wanted = copies_pb2.WantedFile(path=path, most_bytes=most, timeout_ms=timeout_ms)
+    try:
+        check_wanted(wanted)
+    except BadCommand as error:
+        raise click.UsageError(str(error)) from error
+    request = copies_pb2.CopyFromFleetRequest(fleet=fleet, file=wanted, **chosen)
+    copy_out(session, request, target, force=force)
+
+
+def _copy_in(
+    session: Session,
+    source: str,
+    fleet: str,
+    path: str,
+    mode: int,
+    timeout_ms: int,
+    chosen: dict[str, Any],
+) -> None:
+    """Raises Trouble, and click's Exit where not all of them have it."""
     from hashlib import sha256
 
     from fleet.v1 import copies_pb2
-    from fleet.wire_ranges import to_wire
-    from fleetctl.views.enum_names import vm_state
     from fleetctl.views.vms.run import RunResult
 
-    content = content_of(file)
-    fleet, path = target
+    content = content_of(source)
     first = copies_pb2.CopyIntoFleetRequest(
         fleet=fleet,
-        indices=to_wire(index) if index else (),
-        state=vm_state(state),
-        host=host,
-        host_selector=dict(selector),
         file=copies_pb2.CopiedFile(
             path=path,
             mode=mode,
             size=len(content),
             digest=sha256(content).digest(),
-            timeout_ms=round(seconds * 1000),
+            timeout_ms=timeout_ms,
         ),
+        **chosen,
     )
+    seconds = timeout_ms / 1000
     result, began = RunResult(fleet, seconds, first.file.digest), time.monotonic()
     try:
         _follow(session, first, content, result)

@@ -133,7 +133,8 @@ def _why(answer: Answer, seconds: float) -> str:
         case wire.COMMAND_OUTCOME_UNPLACED:
             return "it is on no host"
         case wire.COMMAND_OUTCOME_COPIED:
-            return f"copied, SHA-256 {answer.digest.hex()[:16]}"
+            what = f", SHA-256 {answer.digest.hex()[:16]}" if answer.digest else ""
+            return f"copied{what}{reason}"
         case wire.COMMAND_OUTCOME_NO_AGENT:
             return "has no guest agent that answers"
     return answer.reason or "it failed"

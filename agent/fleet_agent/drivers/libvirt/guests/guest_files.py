@@ -1,4 +1,4 @@
-"""Files written into guests of QEMU by their qemu-guest-agent, and read back."""
+"""Files written into guests of QEMU by their qemu-guest-agent, and read out of them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from fleet.guest_commands.answers import Answer
 from fleet.guest_commands.copies import PART_BYTES, parts_of
+from fleet.guest_commands.files_out import MOST_OPEN
 from fleet.ranges import IndexSet
 from fleet_agent.core.guest_commands import file_messages as messages
 from fleet_agent.core.guest_commands.agent_messages import (
@@ -21,10 +22,12 @@ from fleet_agent.core.guest_commands.agent_messages import (
     status_request,
 )
 from fleet_agent.drivers.libvirt.binding import Domain
+from fleet_agent.drivers.libvirt.guests.file_fetch import OneFetch
+from fleet_agent.drivers.libvirt.guests.file_talk import AgentGone, FileTalk
 from fleet_agent.drivers.libvirt.guests.guest_agents import THREADS, LibvirtGuestAgents
 from fleet_agent.drivers.ports import guest_files as port
 from fleet_agent.drivers.ports.errors import DriverError, as_driver_errors
-from fleet_agent.drivers.ports.guest_files import GuestFile
+from fleet_agent.drivers.ports.guest_files import GuestFile, Take, WantedFile
 from fleet_agent.drivers.ports.side_by_side import side_by_side
 
 _PAUSE_SECONDS = 0.02
@@ -41,10 +44,6 @@ _WHY = {
 
 class NotCopied(Exception):
     """One sentence."""
-
-
-class AgentGone(Exception):
-    """It does not answer any more, or never did."""
 
 
 _OWN = (NotCopied, AgentGone, BadReply)
@@ -71,15 +70,33 @@ class LibvirtGuestFiles:
             async for answer in answers:
                 yield answer
 
+    async def get(
+        self, fleet_uid: str, indices: IndexSet, wanted: WantedFile, take: Take
+    ) -> AsyncGenerator[tuple[IndexSet, Answer], None]:
+        async def one(index: int) -> Answer:
+            found = await self._domain(fleet_uid, index)
+            if isinstance(found, Answer):
+                return found
+            return await OneFetch(self._agents, found, index, wanted, take).run()
+
+        async with aclosing(side_by_side(min(THREADS, MOST_OPEN), indices, one)) as answers:
+            async for answer in answers:
+                yield answer
+
     async def _one(self, fleet_uid: str, index: int, file: GuestFile) -> Answer:
+        found = await self._domain(fleet_uid, index)
+        if isinstance(found, Answer):
+            return found
+        return await OneCopy(self._agents, found, file, self._nonce()).run()
+
+    async def _domain(self, fleet_uid: str, index: int) -> Domain | Answer:
+        """Or why it has none that can be asked."""
         try:
             with as_driver_errors("copy"):
                 domain = await self._agents.with_agent(fleet_uid, index)
         except DriverError as error:
             return Answer.failed(str(error))
-        if domain is None:
-            return port.NO_AGENT
-        return await OneCopy(self._agents, domain, file, self._nonce()).run()
+        return port.NO_AGENT if domain is None else domain
 
 
 class OneCopy:
@@ -88,13 +105,9 @@ class OneCopy:
     def __init__(
         self, agents: LibvirtGuestAgents, domain: Domain, file: GuestFile, nonce: str
     ) -> None:
-        self._agents = agents
-        self._domain = domain
+        self._talk = FileTalk(agents, domain)
         self._file = file
         self._part = messages.beside(file.path, nonce)
-        self._asked: asyncio.Future[str | None] | None = None
-        self._opening = False
-        self._handle: int | None = None
         self._began = False  # something may have been made in the guest
         self._answered = False  # it has begun what was asked
         self._placing = False
@@ -144,25 +157,25 @@ class OneCopy:
             raise NotCopied(_WHY.get(code, f"its shell ended with {code}"))
 
     async def _write(self) -> None:
-        handle = await self._open(writing=True)
+        handle = await self._talk.open(self._part, writing=True)
         for part in parts_of(self._file.content):
             done = 0
             while done < len(part):
-                reply = await self._say(messages.write_request(handle, part[done:]))
+                reply = await self._talk.say(messages.write_request(handle, part[done:]))
                 done += messages.written_of(reply, len(part) - done)
-        await self._say(messages.flush_request(handle))
-        await self._close()
+        await self._talk.say(messages.flush_request(handle))
+        await self._talk.close()
 
     async def _read_back(self) -> None:
-        handle, size, digest = await self._open(writing=False), 0, hashlib.sha256()
+        handle, size, digest = await self._talk.open(self._part), 0, hashlib.sha256()
         while size <= len(self._file.content):
-            reply = await self._say(messages.read_request(handle, PART_BYTES))
+            reply = await self._talk.say(messages.read_request(handle, PART_BYTES))
             data, ended = messages.read_of(reply, PART_BYTES)
             size += len(data)
             digest.update(data)
             if ended:
                 break
-        await self._close()
+        await self._talk.close()
         if digest.digest() != self._file.digest:
             raise NotCopied(port.DIFFERS)
 
@@ -174,54 +187,25 @@ class OneCopy:
         if code:
             raise NotCopied("it was not put in its place")
 
-    async def _open(self, *, writing: bool) -> int:
-        self._opening = True
-        reply = await self._say(messages.open_request(self._part, writing=writing))
-        self._handle, self._opening = messages.handle_of(reply), False
-        return self._handle
-
-    async def _close(self) -> None:
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
-            await self._say(messages.close_request(handle))
-
     async def _script(self, request: str) -> int:
         """Its exit code."""
         self._began = True
-        pid = pid_of(await self._say(request))
+        pid = pid_of(await self._talk.say(request))
         self._answered = True
         while True:
-            answer = answer_of_status(await self._say(status_request(pid)), 0)
+            answer = answer_of_status(await self._talk.say(status_request(pid)), 0)
             if answer is not None:
                 return answer.exit_code
             await asyncio.sleep(_PAUSE_SECONDS)  # an agent announces nothing
-
-    async def _say(self, request: str) -> str:
-        """What is asked is asked: who leaves meanwhile has to tidy after it."""
-        self._asked = asyncio.ensure_future(self._agents.say(self._domain, request))
-        if (reply := await asyncio.shield(self._asked)) is None:
-            raise AgentGone
-        return reply
 
     async def _tidy(self) -> bool:
         """Whether nothing is left of what was begun."""
         try:
             async with asyncio.timeout(_TIDY_SECONDS):
                 with as_driver_errors("copy", *_OWN):
-                    await self._settled()
-                    await self._close()
+                    await self._talk.settled()
+                    await self._talk.close()
                     away = messages.take_away_request(self._file.path, self._part)
                     return await self._script(away) == 0
         except (TimeoutError, AgentGone, BadReply, DriverError):
             return False
-
-    async def _settled(self) -> None:
-        """What was asked last has been answered; a file that it has opened is known."""
-        if self._asked is None:
-            return
-        try:
-            reply = await self._asked
-            if self._opening and reply is not None:
-                self._handle = messages.handle_of(reply)
-        except (BadReply, DriverError):
-            return
