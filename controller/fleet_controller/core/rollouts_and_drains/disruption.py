@@ -130,15 +130,15 @@ class Room:
         self.bounds = bounds
         runs = observed.running - observed.restarting - changed
         self.down = fleet.wanted - off - runs
-        self.known = self.down - observed.unknown  # and surely so
+        free = off | (IndexSet.span(0, 2**32) - fleet.wanted)
+        self.costless = (self.down - observed.unknown) | free  # surely down, or not wanted
         self.lasting = self.down & (observed.failed | observed.unknown)
         self.before = None if view.begun_unknown else view.begun_anew.get(fleet.uid, 0)
-        self.free = off | (IndexSet.span(0, 2**32) - fleet.wanted)
         self.begun = 0
         self.waiting = EMPTY
 
     def take(self, ranges: IndexSet, beyond: bool) -> IndexSet:
-        costless = ranges & (self.known | self.free)
+        costless = ranges & self.costless
         others = ranges - costless
         taken = others if beyond else self.within(others)
         self.begun += len(taken)
