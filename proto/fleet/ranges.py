@@ -10,7 +10,6 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
-
 Ranges = tuple[tuple[int, int], ...]
 
 

@@ -24,8 +24,6 @@ from fleet_controller.core.model import (
     Shard,
 )
 
-_NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
-
 
 class Bounds(msgspec.Struct, frozen=True):
     """What a fleet's budget allows. `most`: VMs down at once. `per_minute`: VMs begun anew in any
@@ -88,14 +86,18 @@ class DisruptionBudget:
         self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
         self._rooms: dict[str, Room | None] = {}
 
-    def take(self, uid: str, ranges: IndexSet, *, beyond: bool = False) -> IndexSet:
+    def take(
+        self, uid: str, ranges: IndexSet, *, most: int | None = None, beyond: bool = False
+    ) -> IndexSet:
         """Those of these VMs of the fleet that may be taken down now; from now on they are down.
-        A fleet without a budget gives all. `beyond`: an operator has said that the budget does not
-        count; it is used all the same, by all of them."""
+        A fleet without a budget gives all. `most`: no more than so many are asked for, whichever.
+        `beyond`: an operator has said that the budget does not count; it is used all the same, by
+        all of them."""
+        most = len(ranges) if most is None else most
         room = self._room(uid)
-        if room is None or not ranges:
-            return ranges
-        return room.take(ranges, beyond)
+        if room is None or not ranges or most <= 0:
+            return ranges.lowest(most)
+        return room.take(ranges, most, beyond)
 
     def taken(self) -> dict[str, int]:
         """How many VMs that ran were taken down in this pass, by uid of a fleet with a budget."""
@@ -125,7 +127,9 @@ class Room:
         fleet: FleetRecord,
         bounds: Bounds,
     ) -> None:
-        observed = view.observed.get(fleet.uid, _NOTHING_OBSERVED)
+        observed = view.observed.get(fleet.uid)
+        if observed is None:  # then nothing is known to be down
+            observed = ObservedFleet(EMPTY, EMPTY, fleet.wanted)
         off, changed = _off_and_changed(view, decided, fleet.uid)
         self.bounds = bounds
         runs = observed.running - observed.restarting - changed
@@ -137,14 +141,16 @@ class Room:
         self.begun = 0
         self.waiting = EMPTY
 
-    def take(self, ranges: IndexSet, beyond: bool) -> IndexSet:
+    def take(self, ranges: IndexSet, most: int, beyond: bool) -> IndexSet:
         costless = ranges & self.costless
         others = ranges - costless
-        taken = others if beyond else self.within(others)
+        given = (costless | (others if beyond else self.within(others))).lowest(most)
+        taken = given - costless
         self.begun += len(taken)
         self.down = self.down | taken
-        self.waiting = (self.waiting | (others - taken)) - taken
-        return costless | taken
+        kept = (others - taken).lowest(most - len(given))
+        self.waiting = (self.waiting | kept) - taken
+        return given
 
     def within(self, ranges: IndexSet) -> IndexSet:
         """Those of these that may go down. What counts as down already, and may run all the same,
