@@ -49,8 +49,8 @@ def drain(world: World, host: str, *, beyond: bool = False) -> None:
     world.revision += 1
 
 
-def roll_out(world: World, max_unavailable: int = 16) -> None:
-    new = spec_with(3)
+def roll_out(world: World, max_unavailable: int = 16, at_most: int = 3) -> None:
+    new = spec_with(at_most)
     new.vcpus = 2
     world.specs[UID, 2] = new
     options = RolloutOptions(max_unavailable=max_unavailable)
@@ -142,6 +142,41 @@ def test_drains_rollouts_and_orders_share_the_budget() -> None:
     play(world, 3, 120)
     assert not world.held("h1") and not world.orders
     assert world.rollouts[UID].state is RolloutState.DONE
+
+
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 8])
+def test_a_drain_that_never_ends_leaves_a_rollout_its_turns(writes: int) -> None:
+    """Two hosts are drained in turn, so that there is always something to move. `writes`: so many
+    revisions lie between two passes."""
+    world = World([16] * 3)
+    world.specs[UID, 1] = spec_with(1)
+    world.scale(16)
+    world.step()
+    roll_out(world, at_most=1)
+    for _ in range(400):
+        for one, other in (("h0", "h1"), ("h1", "h0")):
+            if not world.held(one) and not world.hosts[other].record.draining:
+                world.set_record(one, draining=False)
+                world.set_record(other, draining=True)
+        if not any(host.record.draining for host in world.hosts.values()):
+            drain(world, "h0")
+        if world.rollouts[UID].state is RolloutState.DONE:
+            break
+        world.revision = -(-world.revision // writes) * writes
+        decided = world.decide()
+        assert len(down_after(world, decided)) <= 1
+        world.write(decided)
+        world.settle()
+    assert world.rollouts[UID].state is RolloutState.DONE
+
+
+def test_who_gives_way_takes_nothing_that_runs() -> None:
+    world = world_of(at_most=2)
+    world.failing = {3}
+    budget = DisruptionBudget(world.view(), {}, {UID})
+    assert budget.take(UID, ALL) == IndexSet.of([3])
+    budget.next_asker()
+    assert budget.take(UID, ALL) == IndexSet.of([0, 3])
 
 
 def test_vms_that_are_down_by_themselves_use_the_budget() -> None:

@@ -9,7 +9,7 @@ may always be taken, since it costs nobody anything more: that is how it is mend
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 import msgspec
 
@@ -78,11 +78,20 @@ class DisruptionBudget:
     Made once a pass, from the view and from what placement has decided of it. Whoever then wants
     VMs down calls `take` with those that are ready to go, writes what it returns, and leaves the
     others as they are: a later pass asks again. What was taken is down for all who ask after that.
+
+    Who asks first would take everything, as long as he has anything to take. `giving_way`: fleets
+    of which those who ask first get no VM that runs, in this pass: it is the turn of the others.
     """
 
-    def __init__(self, view: ClusterView, decided: Mapping[str, Assignment]) -> None:
+    def __init__(
+        self,
+        view: ClusterView,
+        decided: Mapping[str, Assignment],
+        giving_way: Set[str] = frozenset(),
+    ) -> None:
         self._view = view
         self._decided = decided
+        self._giving_way = giving_way
         self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
         self._rooms: dict[str, Room | None] = {}
 
@@ -97,11 +106,19 @@ class DisruptionBudget:
         room = self._room(uid)
         if room is None or not ranges or most <= 0:
             return ranges.lowest(most)
-        return room.take(ranges, most, beyond)
+        return room.take(ranges, most, beyond, uid in self._giving_way)
+
+    def next_asker(self) -> None:
+        """From here on others ask, and nobody gives way any more."""
+        self._giving_way = frozenset()
 
     def taken(self) -> dict[str, int]:
         """How many VMs that ran were taken down in this pass, by uid of a fleet with a budget."""
         return {uid: room.begun for uid, room in self._rooms.items() if room and room.begun}
+
+    def waiting(self) -> dict[str, int]:
+        """How many VMs of each such fleet were asked for so far, and kept."""
+        return {uid: len(room.waiting) for uid, room in self._rooms.items() if room}
 
     def uses(self) -> dict[str, BudgetUse]:
         """By uid, of the fleets with a budget of which anybody has asked for VMs in this pass."""
@@ -141,10 +158,11 @@ class Room:
         self.begun = 0
         self.waiting = EMPTY
 
-    def take(self, ranges: IndexSet, most: int, beyond: bool) -> IndexSet:
+    def take(self, ranges: IndexSet, most: int, beyond: bool, gives_way: bool = False) -> IndexSet:
         costless = ranges & self.costless
         others = ranges - costless
-        given = (costless | (others if beyond else self.within(others))).lowest(most)
+        running = others if beyond else EMPTY if gives_way else self.within(others)
+        given = (costless | running).lowest(most)
         taken = given - costless
         self.begun += len(taken)
         self.down = self.down | taken
