@@ -111,6 +111,14 @@ def test_names_and_addresses_are_replaced_alike_wherever_they_stand() -> None:
     )
 
 
+def test_each_of_many_addresses_is_a_word_of_its_own() -> None:
+    """As many as the logs of a large cluster name; numbering them took minutes."""
+    count = 30_000
+    text = " ".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(count))
+    words = Anonymity({}).text(text).split()
+    assert words == [f"address-{n}" for n in range(1, count + 1)]
+
+
 @given(st.lists(st.from_regex(r"[a-z][a-z0-9-]{2,12}[a-z0-9]", fullmatch=True), unique=True))
 def test_no_name_is_left(names: list[str]) -> None:
     text = " ".join(f"{name}: {name}/{name}." for name in names)
