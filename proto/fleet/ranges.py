@@ -1,12 +1,16 @@
 """Sets of VM indices as sorted, disjoint, half-open ranges.
 
 A shard of 250 VMs is one range: all set operations cost the number of ranges, never the
-number of VMs.
+number of VMs. A few ranges against many cost the few, and those of the many that lie among them.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
+
+Ranges = tuple[tuple[int, int], ...]
 
 
 class IndexSet:
@@ -50,7 +54,8 @@ class IndexSet:
             yield from range(start, stop)
 
     def __contains__(self, index: int) -> bool:
-        return any(start <= index < stop for start, stop in self.ranges)
+        low, high = _near(self.ranges, index, index + 1)
+        return any(start <= index < stop for start, stop in self.ranges[low:high])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IndexSet) and self.ranges == other.ranges
@@ -69,9 +74,13 @@ class IndexSet:
         )
 
     def __or__(self, other: IndexSet) -> IndexSet:
-        if not other:
-            return self
-        return IndexSet(self.ranges + other.ranges) if self else other
+        if not other or not self:
+            return self or other
+        many, few = self, other
+        if len(many.ranges) < len(few.ranges):
+            many, few = few, many
+        low, high = _near(many.ranges, few.ranges[0][0], few.ranges[-1][1])
+        return many._with(low, high, _merged(many.ranges[low:high] + few.ranges))
 
     def __and__(self, other: IndexSet) -> IndexSet:
         if self.ranges == other.ranges:
@@ -79,7 +88,10 @@ class IndexSet:
         if _apart(self.ranges, other.ranges):
             return EMPTY
         pairs = []
-        mine, theirs = iter(self.ranges), iter(other.ranges)
+        near = _those_near(self.ranges, other.ranges)
+        if not near:
+            return EMPTY
+        mine, theirs = iter(near), iter(_those_near(other.ranges, near))
         a, b = next(mine, None), next(theirs, None)
         while a and b:
             start, stop = max(a[0], b[0]), min(a[1], b[1])
@@ -96,10 +108,14 @@ class IndexSet:
             return self
         if self.ranges == other.ranges:
             return EMPTY
+        low, high = _near(self.ranges, other.ranges[0][0], other.ranges[-1][1])
+        near = self.ranges[low:high]
+        if not near:
+            return self
         pairs = []
-        cuts = iter(other.ranges)
+        cuts = iter(_those_near(other.ranges, near))
         cut = next(cuts, None)
-        for start, stop in self.ranges:
+        for start, stop in near:
             while cut and cut[1] <= start:
                 cut = next(cuts, None)
             while cut and cut[0] < stop:
@@ -111,7 +127,15 @@ class IndexSet:
                 cut = next(cuts, None)
             if start < stop:
                 pairs.append((start, stop))
-        return _trusted(pairs)
+        return self._with(low, high, tuple(pairs))
+
+    def _with(self, low: int, high: int, between: Ranges) -> IndexSet:
+        """The same, with others in place of the ranges at these positions; they touch none of the
+        rest."""
+        made = IndexSet.__new__(IndexSet)
+        made.ranges = self.ranges[:low] + between + self.ranges[high:]
+        made._count = self._count - _counted(self.ranges[low:high]) + _counted(between)
+        return made
 
     def isdisjoint(self, other: IndexSet) -> bool:
         return not self & other
@@ -186,15 +210,33 @@ def _apart(mine: tuple[tuple[int, int], ...], theirs: tuple[tuple[int, int], ...
     return not mine or not theirs or mine[-1][1] <= theirs[0][0] or theirs[-1][1] <= mine[0][0]
 
 
+def _near(ranges: Ranges, start: int, stop: int) -> tuple[int, int]:
+    """From which position to which ranges have something of start..stop, or touch it."""
+    low = bisect_left(ranges, (start, 0))
+    if low and ranges[low - 1][1] >= start:
+        low -= 1
+    return low, bisect_right(ranges, (stop, math.inf), low)
+
+
+def _those_near(ranges: Ranges, others: Ranges) -> Ranges:
+    """The ranges between the ends of the others, of which there is one at least."""
+    low, high = _near(ranges, others[0][0], others[-1][1])
+    return ranges[low:high]
+
+
 def _trusted(pairs: list[tuple[int, int]]) -> IndexSet:
     """From pairs known to be sorted, disjoint and not touching."""
     made = IndexSet.__new__(IndexSet)
     made.ranges = tuple(pairs)
-    count = 0
-    for start, stop in pairs:
-        count += stop - start
-    made._count = count
+    made._count = _counted(made.ranges)
     return made
+
+
+def _counted(ranges: Ranges) -> int:
+    count = 0
+    for start, stop in ranges:
+        count += stop - start
+    return count
 
 
 EMPTY = IndexSet()

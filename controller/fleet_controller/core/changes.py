@@ -24,6 +24,7 @@ from fleet_controller.core.model import (
     GoneFleet,
     Meta,
 )
+from fleet_controller.core.placement.enough_room import has_surely_room
 from fleet_controller.core.placement.placement import FleetPlan, Placement, place
 from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
@@ -225,9 +226,14 @@ def check_schedule(
         fleets={**view.fleets, fleet.name: fleet},
         specs={**view.specs, (fleet.uid, fleet.generation): spec},
     )
+    check_total(there.specs, fleet, largest)
+    check_macs(there.fleets, there.specs, fleet.name, spec, largest)
+    grown = msgspec.structs.replace(fleet, total=largest)
+    if largest <= fleet.total or has_surely_room(there, grown):
+        return
     scaling = scale(there, fleet.name, largest, fleet.changed_by)
     short = [u for u in scaling.plan.unplaced if u.reason != "releasing"]
-    if not short or largest <= fleet.total:
+    if not short:
         return
     fits = largest - sum(len(u.indices) for u in short)
     raise Refused(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -25,6 +26,7 @@ class Anonymity:
             for number, name in enumerate(sorted({one for one in known if one}), start=1):
                 self._words.setdefault(name, f"{kind}-{number}")
         self._others: dict[str, str] = {}
+        self._counts: Counter[str] = Counter()  # of these, by kind
         longest_first = sorted(self._words, key=len, reverse=True)
         self._names = re.compile(
             rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![A-Za-z0-9])"
@@ -51,6 +53,6 @@ class Anonymity:
     def _other(self, kind: str, found: str) -> str:
         word = self._others.get(found)
         if word is None:
-            number = sum(1 for one in self._others.values() if one.startswith(f"{kind}-")) + 1
-            word = self._others[found] = f"{kind}-{number}"
+            self._counts[kind] += 1
+            word = self._others[found] = f"{kind}-{self._counts[kind]}"
         return word

@@ -13,6 +13,7 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.cli.paging import pages
+from fleetctl.support.redaction import without_command
 from fleetctl.views.cluster.events import event_json
 from fleetctl.views.cluster.history import record_json
 from fleetctl.views.cluster.status import status_json
@@ -150,7 +151,7 @@ def _events(connection: Cluster) -> dict[str, Any]:
 def _history(connection: Cluster) -> dict[str, Any]:
     request = cluster.HistoryRequest(limit=MOST_RECORDS)
     answer = connection.call(lambda stub: stub.History, request)
-    return {"records": [record_json(one) for one in answer.records]}
+    return {"records": [without_command(record_json(one)) for one in answer.records]}
 
 
 def _detail(connection: Cluster, host: str) -> Callable[[], Any]:

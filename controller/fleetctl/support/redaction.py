@@ -19,10 +19,19 @@ _PRIVATE_FIELDS = frozenset({"user_data", "values", "ssh_keys"})
 _ARMOUR = re.compile(r"-----BEGIN [A-Z0-9 ]{1,60}-----.*?(-----END [A-Z0-9 ]{1,60}-----|\Z)", re.S)
 _SSH_KEY = re.compile(r"\b(ssh|ecdsa|sk)-[a-z0-9@.-]{1,60} [A-Za-z0-9+/=]{20,}")
 _JOIN_TOKEN = re.compile(rf"\b{KIND}\.[a-z2-7]{{4,16}}\.[a-z2-7.]+")
-_NAMED = re.compile(
-    r"(?i)\b([a-z0-9_.-]{0,40}(?:passw(?:or)?d|passphrase|secret|token|apikey|api_key|"
-    r"private_key|credential)[a-z0-9_.-]{0,40}\s{0,3}[=:]\s{0,3})(\"[^\"]*\"|'[^']*'|[^\s,;]+)"
+_SECRET_NAME = (
+    r"[a-z0-9_.-]{0,40}(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
+    r"private[_-]?key|credential)[a-z0-9_.-]{0,40}"
 )
+_IS_SECRET_NAME = re.compile(rf"(?i){_SECRET_NAME}")
+# name=value and name: value, also where the name stands in quotes as in JSON.
+_NAMED = re.compile(
+    rf"(?i)\b({_SECRET_NAME}(?:\\{{0,3}}[\"'])?\s{{0,3}}[=:]\s{{0,3}})"
+    r"(\"[^\"]*\"|'[^']*'|[^\s,;]+)"
+)
+_OPTION = re.compile(rf"(?i)(?<![a-z0-9])(--{_SECRET_NAME} {{1,3}})(\"[^\"]*\"|'[^']*'|[^\s,;]+)")
+# As the leader tells it: what people type into their VMs may hold anything.
+_COMMAND = re.compile(r"(\ba command was run in [^:\n]{1,200}: )[^\n]+")
 _BEARER = re.compile(r"(?i)\b(bearer|basic) [A-Za-z0-9._~+/=-]{8,}")
 _IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@]{1,200}@")
 # Long and unreadable, and no digest or id, which are hexadecimal: a key, a token.
@@ -38,12 +47,25 @@ def without_secrets(value: Any) -> Any:
         return clean(value)
     if isinstance(value, Mapping):
         return {
-            clean(str(key)): OUT if key in _PRIVATE_FIELDS and one else without_secrets(one)
+            clean(str(key)): OUT if one and _is_secret(str(key), one) else without_secrets(one)
             for key, one in value.items()
         }
     if isinstance(value, list | tuple):
         return [without_secrets(one) for one in value]
     return value
+
+
+def without_command(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of the audit trail. A command that was run in VMs is told without what it was."""
+    if record.get("action") != "vms_run" or not record.get("after"):
+        return dict(record)
+    where = str(record["after"]).partition(": ")[0]
+    return {**record, "after": f"{where}: {OUT}"}
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    named = isinstance(value, str) and _IS_SECRET_NAME.fullmatch(key) is not None
+    return named or key in _PRIVATE_FIELDS
 
 
 def clean(text: str) -> str:
@@ -52,6 +74,8 @@ def clean(text: str) -> str:
     text = _SSH_KEY.sub(OUT, text)
     text = _IN_URL.sub(rf"\1{OUT}@", text)
     text = _BEARER.sub(rf"\1 {OUT}", text)
+    text = _COMMAND.sub(rf"\1{OUT}", text)
     text = _NAMED.sub(rf"\1{OUT}", text)
+    text = _OPTION.sub(rf"\1{OUT}", text)
     text = _JOIN_TOKEN.sub(OUT, text)
     return _BLOB.sub(OUT, text)

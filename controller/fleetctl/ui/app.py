@@ -128,6 +128,8 @@ class FleetScreen(App[None]):
                 self._status_age.answered(time.monotonic())
             except Trouble as trouble:
                 pause = _failed(self._status_age, trouble)
+            except Exception as error:  # the panes go on
+                pause = _failed(self._status_age, _internal(error))
             self.tell()
             await asyncio.sleep(pause)
 
@@ -238,6 +240,8 @@ class FleetScreen(App[None]):
             self.say(await self._background.of(lambda: act.do(self.connection, name)), "green")
         except Trouble as trouble:
             self.say(trouble.message, "red")
+        except Exception as error:
+            self.say(_internal(error).message, "red")
         self.look()
 
 

@@ -10,7 +10,11 @@ from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import OrdersRecord, RolloutState, VmOrder
 from fleet_controller.core.passes import Pass, decide
 from fleet_controller.core.rollouts_and_drains.control import Action
-from fleet_controller.core.rollouts_and_drains.disruption import Bounds, bounds_of_spec
+from fleet_controller.core.rollouts_and_drains.disruption import (
+    Bounds,
+    DisruptionBudget,
+    bounds_of_spec,
+)
 from fleet_controller.core.rollouts_and_drains.rollout_orders import RolloutOptions, start
 from fleet_controller.core.rollouts_and_drains.vm_orders import ordered
 from tests.controller.rollouts_and_drains.moving_world import UID, World
@@ -45,11 +49,11 @@ def drain(world: World, host: str, *, beyond: bool = False) -> None:
     world.revision += 1
 
 
-def roll_out(world: World) -> None:
-    new = spec_with(3)
+def roll_out(world: World, max_unavailable: int = 16, at_most: int = 3) -> None:
+    new = spec_with(at_most)
     new.vcpus = 2
     world.specs[UID, 2] = new
-    options = RolloutOptions(max_unavailable=16)
+    options = RolloutOptions(max_unavailable=max_unavailable)
     begun = start(world.view(), world.fleet, options, "operator/me", 5.0)
     world.rollouts[UID], world.fleet = begun.record, begun.fleet
     world.revision += 1
@@ -140,6 +144,41 @@ def test_drains_rollouts_and_orders_share_the_budget() -> None:
     assert world.rollouts[UID].state is RolloutState.DONE
 
 
+@pytest.mark.parametrize("writes", [1, 2, 3, 4, 8])
+def test_a_drain_that_never_ends_leaves_a_rollout_its_turns(writes: int) -> None:
+    """Two hosts are drained in turn, so that there is always something to move. `writes`: so many
+    revisions lie between two passes."""
+    world = World([16] * 3)
+    world.specs[UID, 1] = spec_with(1)
+    world.scale(16)
+    world.step()
+    roll_out(world, at_most=1)
+    for _ in range(400):
+        for one, other in (("h0", "h1"), ("h1", "h0")):
+            if not world.held(one) and not world.hosts[other].record.draining:
+                world.set_record(one, draining=False)
+                world.set_record(other, draining=True)
+        if not any(host.record.draining for host in world.hosts.values()):
+            drain(world, "h0")
+        if world.rollouts[UID].state is RolloutState.DONE:
+            break
+        world.revision = -(-world.revision // writes) * writes
+        decided = world.decide()
+        assert len(down_after(world, decided)) <= 1
+        world.write(decided)
+        world.settle()
+    assert world.rollouts[UID].state is RolloutState.DONE
+
+
+def test_who_gives_way_takes_nothing_that_runs() -> None:
+    world = world_of(at_most=2)
+    world.failing = {3}
+    budget = DisruptionBudget(world.view(), {}, {UID})
+    assert budget.take(UID, ALL) == IndexSet.of([3])
+    budget.next_asker()
+    assert budget.take(UID, ALL) == IndexSet.of([0, 3])
+
+
 def test_vms_that_are_down_by_themselves_use_the_budget() -> None:
     world = world_of(at_most=3)
     world.failing = {0, 1, 2}
@@ -162,6 +201,28 @@ def test_what_is_down_by_itself_may_always_be_mended() -> None:
     world.write(world.decide())
     now = births(world)
     assert [i for i in ALL if now[i] != before[i]] == [0, 1, 2]
+
+
+def test_a_rollout_mends_what_has_failed_wherever_it_stands_on_its_host() -> None:
+    """It would change the lowest VMs of each host, of which the budget gives none."""
+    world = World([16])
+    world.specs[UID, 1] = spec_with(3)
+    world.scale(16)
+    world.step()
+    world.failing = {12, 13, 14}
+    roll_out(world, max_unavailable=2)
+    before = births(world)
+    world.step()
+    assert {i for i, birth in births(world).items() if birth != before[i]} == {12, 13}
+    world.failing = set()
+    play(world, 3)
+    assert world.rollouts[UID].state is RolloutState.DONE
+
+
+def test_of_a_fleet_of_which_nothing_is_observed_nothing_is_free_prey() -> None:
+    world = world_of()
+    view = msgspec.structs.replace(world.view(), observed={})
+    assert not DisruptionBudget(view, {}).take(UID, ALL)
 
 
 def test_what_is_not_heard_is_no_free_prey() -> None:

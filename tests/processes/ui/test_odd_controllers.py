@@ -11,6 +11,7 @@ import pytest
 
 from fleet.v1 import cluster_pb2 as wire
 from fleet.v1 import types_pb2 as types
+from fleetctl.ui.acts import Act
 from fleetctl.ui.vm_list import PAGE
 from megafleet.connection.cluster import Cluster
 from tests.processes.controller_double import IDENTITY, ControllerDouble, status
@@ -94,3 +95,33 @@ async def test_what_cannot_be_shown_is_told_and_the_other_panes_go_on(
         await on.press("enter", "c", "down")
         await on.press("1")
         await on.until_shown("1 of 1", "spv")
+
+
+def _odd(*_: object) -> str:
+    raise OverflowError("no such number")
+
+
+async def test_an_act_whose_answer_cannot_be_read_is_told_and_the_screen_stays(
+    connection: Cluster,
+) -> None:
+    async with shown(connection, "fleets", size=(110, 24)) as on:
+        await on.until_shown("1 of 1", "spv")
+        on.screen.pane.acts = (Act("x", "odd", None, _odd), Act("y", "asked", _odd, _odd))
+        for key in "xy":
+            await on.press(key)
+            await on.until_shown("internal error: OverflowError")
+            await on.press("down")
+        await on.until_shown("1 of 1", "spv")
+
+
+async def test_a_status_that_cannot_be_read_takes_nothing_else_away(
+    connection: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Cluster.call
+
+    def odd(asked: Cluster, rpc: Any, request: Any) -> Any:
+        return _odd() if isinstance(request, wire.StatusRequest) else call(asked, rpc, request)
+
+    monkeypatch.setattr(Cluster, "call", odd)
+    async with shown(connection, "fleets", size=(110, 24)) as on:
+        await on.until_shown("1 of 1", "spv", "internal error: OverflowError")

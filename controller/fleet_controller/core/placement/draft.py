@@ -53,10 +53,14 @@ def draft_of(host: HostView, prints: Footprints) -> Draft:
         for tombstone in host.assignment.tombstones
         if tombstone.off and tombstone.id in host.released
     ]
+    by_size: dict[Footprint, int] = {}  # fleets often have the same
     for shard in draft.shards:
         count = len(shard.ranges)
         draft.own[shard.fleet] = draft.own.get(shard.fleet, 0) + count
-        take(draft, prints.get((shard.fleet, shard.generation), GUEST), count)
+        size = prints.get((shard.fleet, shard.generation), GUEST)
+        by_size[size] = by_size.get(size, 0) + count
+    for size, count in by_size.items():
+        take(draft, size, count)
     for tombstone in draft.tombstones:
         take(draft, _largest(tombstone.fleet, prints), len(tombstone.ranges))
     for uid, stray in _strays(host, draft.tombstones):

@@ -46,12 +46,13 @@ def shrink(
 ) -> dict[str, int]:
     """Add tombstones for what is above the total; how many VMs on each host."""
     removed: dict[str, int] = {}
+    wanted = fleet.wanted
     for name, draft in drafts.items():
         if not draft.own.get(fleet.uid):
             continue
         kept: list[Shard] = []
         for shard in draft.shards:
-            excess = shard.ranges - fleet.wanted if shard.fleet == fleet.uid else EMPTY
+            excess = shard.ranges - wanted if shard.fleet == fleet.uid else EMPTY
             if not excess:
                 kept.append(shard)
                 continue

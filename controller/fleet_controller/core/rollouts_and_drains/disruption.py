@@ -9,7 +9,7 @@ may always be taken, since it costs nobody anything more: that is how it is mend
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 
 import msgspec
 
@@ -23,8 +23,6 @@ from fleet_controller.core.model import (
     ObservedFleet,
     Shard,
 )
-
-_NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -80,26 +78,47 @@ class DisruptionBudget:
     Made once a pass, from the view and from what placement has decided of it. Whoever then wants
     VMs down calls `take` with those that are ready to go, writes what it returns, and leaves the
     others as they are: a later pass asks again. What was taken is down for all who ask after that.
+
+    Who asks first would take everything, as long as he has anything to take. `giving_way`: fleets
+    of which those who ask first get no VM that runs, in this pass: it is the turn of the others.
     """
 
-    def __init__(self, view: ClusterView, decided: Mapping[str, Assignment]) -> None:
+    def __init__(
+        self,
+        view: ClusterView,
+        decided: Mapping[str, Assignment],
+        giving_way: Set[str] = frozenset(),
+    ) -> None:
         self._view = view
         self._decided = decided
+        self._giving_way = giving_way
         self._fleets = {fleet.uid: fleet for fleet in view.fleets.values()}
         self._rooms: dict[str, Room | None] = {}
 
-    def take(self, uid: str, ranges: IndexSet, *, beyond: bool = False) -> IndexSet:
+    def take(
+        self, uid: str, ranges: IndexSet, *, most: int | None = None, beyond: bool = False
+    ) -> IndexSet:
         """Those of these VMs of the fleet that may be taken down now; from now on they are down.
-        A fleet without a budget gives all. `beyond`: an operator has said that the budget does not
-        count; it is used all the same, by all of them."""
+        A fleet without a budget gives all. `most`: no more than so many are asked for, whichever.
+        `beyond`: an operator has said that the budget does not count; it is used all the same, by
+        all of them."""
+        most = len(ranges) if most is None else most
         room = self._room(uid)
-        if room is None or not ranges:
-            return ranges
-        return room.take(ranges, beyond)
+        if room is None or not ranges or most <= 0:
+            return ranges.lowest(most)
+        return room.take(ranges, most, beyond, uid in self._giving_way)
+
+    def next_asker(self) -> None:
+        """From here on others ask, and nobody gives way any more."""
+        self._giving_way = frozenset()
 
     def taken(self) -> dict[str, int]:
         """How many VMs that ran were taken down in this pass, by uid of a fleet with a budget."""
         return {uid: room.begun for uid, room in self._rooms.items() if room and room.begun}
+
+    def waiting(self) -> dict[str, int]:
+        """How many VMs of each such fleet were asked for so far, and kept."""
+        return {uid: len(room.waiting) for uid, room in self._rooms.items() if room}
 
     def uses(self) -> dict[str, BudgetUse]:
         """By uid, of the fleets with a budget of which anybody has asked for VMs in this pass."""
@@ -125,26 +144,31 @@ class Room:
         fleet: FleetRecord,
         bounds: Bounds,
     ) -> None:
-        observed = view.observed.get(fleet.uid, _NOTHING_OBSERVED)
+        observed = view.observed.get(fleet.uid)
+        if observed is None:  # then nothing is known to be down
+            observed = ObservedFleet(EMPTY, EMPTY, fleet.wanted)
         off, changed = _off_and_changed(view, decided, fleet.uid)
         self.bounds = bounds
         runs = observed.running - observed.restarting - changed
         self.down = fleet.wanted - off - runs
-        self.known = self.down - observed.unknown  # and surely so
+        free = off | (IndexSet.span(0, 2**32) - fleet.wanted)
+        self.costless = (self.down - observed.unknown) | free  # surely down, or not wanted
         self.lasting = self.down & (observed.failed | observed.unknown)
         self.before = None if view.begun_unknown else view.begun_anew.get(fleet.uid, 0)
-        self.free = off | (IndexSet.span(0, 2**32) - fleet.wanted)
         self.begun = 0
         self.waiting = EMPTY
 
-    def take(self, ranges: IndexSet, beyond: bool) -> IndexSet:
-        costless = ranges & (self.known | self.free)
+    def take(self, ranges: IndexSet, most: int, beyond: bool, gives_way: bool = False) -> IndexSet:
+        costless = ranges & self.costless
         others = ranges - costless
-        taken = others if beyond else self.within(others)
+        running = others if beyond else EMPTY if gives_way else self.within(others)
+        given = (costless | running).lowest(most)
+        taken = given - costless
         self.begun += len(taken)
         self.down = self.down | taken
-        self.waiting = (self.waiting | (others - taken)) - taken
-        return costless | taken
+        kept = (others - taken).lowest(most - len(given))
+        self.waiting = (self.waiting | kept) - taken
+        return given
 
     def within(self, ranges: IndexSet) -> IndexSet:
         """Those of these that may go down. What counts as down already, and may run all the same,

@@ -260,9 +260,8 @@ def _advance(
             continue
         fitting = drafts.fitting(host, shard, kind)
         tight += max(0, len(ready) - fitting)
-        part = ready.lowest(min(max(0, free), max(0, each), fitting))
-        if budget is not None:
-            part = budget.take(fleet.uid, part)
+        most = min(max(0, free), max(0, each), fitting)
+        part = budget.take(fleet.uid, ready, most=most) if budget else ready.lowest(most)
         if part:
             drafts.put(host, shard, part, kind)
             free -= len(part)
