@@ -37,6 +37,9 @@ class AtOnce(Witness):
         self._moving = 0
         # VMs that have been started since they were born, by (fleet uid, birth).
         self._started: dict[tuple[str, int], IndexSet] = {}
+        # VMs that were born there because somebody wants them made anew with the generation that
+        # they have: they are no rollout's.
+        self._remade: dict[tuple[str, int], IndexSet] = {}
 
     def vms_started(self, host: str, kin: Kin, indices: IndexSet) -> None:
         key = (kin.fleet_uid, kin.birth)
@@ -60,6 +63,8 @@ class AtOnce(Witness):
         if not moved or self._store.frozen:
             return
         self._check_moves()
+        for host in moved:
+            self._note_remade(host)
         for uid, record in self._rollouts.items():
             self._check_rollout(uid, record, moved)
         for host in moved:
@@ -120,7 +125,9 @@ class AtOnce(Witness):
         if record.state is RolloutState.CANARY:
             self._check_canaries(uid, record, fleet)
         down = IndexSet.union_of(
-            (shard.ranges & fleet.wanted) - self._started.get((uid, shard.birth), EMPTY)
+            (shard.ranges & fleet.wanted)
+            - self._started.get((uid, shard.birth), EMPTY)
+            - self._remade.get((uid, shard.birth), EMPTY)
             for assignment in self._store.assignments.values()
             for shard in assignment.shards
             if _is_changed(shard, uid, record)
@@ -131,6 +138,19 @@ class AtOnce(Witness):
                 "at once",
                 f"{len(down)} VMs of {fleet.name} are down for a rollout, more than {most}",
             )
+
+    def _note_remade(self, host: str) -> None:
+        was, now = self._before.get(host, NOTHING), self._store.assignments.get(host, NOTHING)
+        for shard in now.shards:
+            ran = IndexSet.union_of(
+                one.ranges & self._started.get((one.fleet, one.birth), EMPTY)
+                for one in was.shards
+                if (one.fleet, one.generation) == (shard.fleet, shard.generation)
+                and one.birth < shard.birth
+            )
+            if ran := ran & shard.ranges:
+                key = (shard.fleet, shard.birth)
+                self._remade[key] = self._remade.get(key, EMPTY) | ran
 
     def _check_canaries(self, uid: str, record: RolloutRecord, fleet: FleetRecord) -> None:
         """Whoever made them: no more VMs than the canaries are of the new generation once one more
