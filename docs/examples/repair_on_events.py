@@ -39,6 +39,8 @@ async def repair(client: Client, fleet: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: repair_on_events.py FLEET")
     try:
         asyncio.run(main(sys.argv[1]))
     except KeyboardInterrupt:

@@ -31,6 +31,8 @@ def main(fleet: str, total: int) -> int:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3 or not sys.argv[2].isdecimal():
+        sys.exit("usage: scale_and_wait.py FLEET TOTAL")
     try:
         sys.exit(main(sys.argv[1], int(sys.argv[2])))
     except MegafleetError as error:

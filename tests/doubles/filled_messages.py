@@ -12,6 +12,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from fleet.v1 import cluster_pb2 as cluster
 
+# A line's end, a carriage's return, a window's title, a cleared screen, text that is read from
+# right to left, a line's end of Unicode's, and CSI as one character.
+NASTY = ("a\nb", "a\rb", "a\x1b]0;b\x07", "a\x1b[2Jb", "a\u202eb", "a\u2028b", "a\x9b2Jb", "a\tb")
+
 M = TypeVar("M", bound=Message)
 MESSAGE, STRING = FieldDescriptor.TYPE_MESSAGE, FieldDescriptor.TYPE_STRING
 # No message of ours holds itself; a path that is longer is a mistake.

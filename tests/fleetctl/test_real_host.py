@@ -201,7 +201,7 @@ def test_options_of_hollow_hosts_are_refused_beside_a_real_one() -> None:
 def test_a_real_sandbox_keeps_what_it_was_asked_for() -> None:
     assert difference(RECORD, Settings()) == ""
     assert difference(RECORD, Settings(real=3)) == ""
-    assert "has real 3 and cannot change it to 4" in difference(RECORD, Settings(real=4))
+    assert "was made with --real 3, which cannot become 4" in difference(RECORD, Settings(real=4))
 
 
 def test_a_chroot_is_known_by_another_root_than_that_of_the_first_process(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from fleetctl.tables.column import Column, Kind
 from fleetctl.tables.formats import ListOptions
 from fleetctl.tables.layout import MORE, Shape, fitted, lines, shortened
 from fleetctl.tables.listing import Listing, natural_order, say_list, table
+from tests.doubles.filled_messages import NASTY
 
 NOW = 1_800_000_000.0
 
@@ -213,3 +214,10 @@ def test_values_are_painted_by_their_labels_and_nothing_else_is() -> None:
     assert painted(text, {"health": "green", "host": None}) == text.replace(
         "live", "\x1b[32mlive\x1b[0m"
     )
+
+
+@pytest.mark.parametrize("text", NASTY, ids=ascii)
+def test_a_cell_is_one_line_whoever_filled_it(text: str) -> None:
+    shown = table(("HOST", "LABELS"), [(text, text), ("h", "l")])
+    assert len(shown.splitlines()) == 3
+    assert all(line.isprintable() for line in shown.split("\n"))

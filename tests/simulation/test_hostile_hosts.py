@@ -9,7 +9,7 @@ import pytest
 
 from fleet.v1 import types_pb2 as types
 from tests.simulation.doubles.cluster import Shape
-from tests.simulation.doubles.lies import LIES, TOLD_TODAY, WITHSTOOD_NOT_YET
+from tests.simulation.doubles.lies.table import LIES, TOLD_TODAY, WITHSTOOD_NOT_YET
 from tests.simulation.doubles.tongue import Knowledge, Saying
 from tests.simulation.scenario import Scenario
 

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from tests.simulation.doubles.lies import LIES
+from tests.simulation.doubles.lies.table import LIES
 from tests.simulation.doubles.tongue import Knowledge
 
 # Of the messages that only hosts write. What is in the others was told to the host, or is of facts,

@@ -62,6 +62,12 @@ def anonymity_of(found: dict[str, Any]) -> Anonymity:
     )
 
 
+def check_free(path: Path, *, force: bool) -> None:
+    """Raises Failed where a file is there that is not to be overwritten."""
+    if path.exists() and not force:
+        raise Failed(f"{path} is there already; --force overwrites it")
+
+
 def write_bundle(
     path: Path,
     found: dict[str, Any],
@@ -71,8 +77,7 @@ def write_bundle(
     force: bool,
 ) -> list[tuple[str, int]]:
     """The files in it, with their sizes. Raises Failed."""
-    if path.exists() and not force:
-        raise Failed(f"{path} is there already; --force overwrites it")
+    check_free(path, force=force)
     draft = path.with_name(f"{path.name}.part")
     try:
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,3 +123,20 @@ async def test_a_host_is_drained_and_takes_vms_again(
             if status.fleets[0].converged:
                 break
         assert status.hosts == status.live_hosts == 24 and not status.frozen and not status.stale
+
+
+def test_a_client_that_is_closed_right_after_its_calls_leaves_no_thread_that_fails(
+    context: ClusterContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """gRPC's own, which look at a channel for a moment after it was asked for."""
+    several = replace(context, endpoints=(*context.endpoints, "127.0.0.1:9"))
+    failed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    before = set(threading.enumerate())
+    with SyncClient.connect(several) as client:
+        for _ in range(5):
+            client.fleets()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10.0)
+        assert not thread.is_alive(), thread
+    assert not failed

@@ -111,3 +111,20 @@ def test_a_recovery_is_not_begun_by_mistake(
     said = fleetctl("recover", *arguments)
     assert said.code == ExitCode.USAGE and sentence in said.err
     assert not controller.asked("Recover")
+
+
+def test_without_anything_newer_it_points_to_the_stores_own(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", cluster.RecoverResponse(token="t0ken", fleets=[found()]))
+    said = fleetctl("recover", "--plan").out
+    assert "nothing newer to adopt, and 'fleetctl recover --confirm' goes on" in said
+
+
+def test_without_a_terminal_to_ask_at_nothing_is_asked_of_the_cluster(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.on("Recover", plan_of)
+    said = fleetctl("recover", "--confirm")
+    assert said.code == ExitCode.USAGE and said.err.startswith("fleetctl: recover asks first")
+    assert "change" not in said.err and not controller.asked("Recover")

@@ -131,7 +131,7 @@ def test_up_restarts_what_has_died_and_nothing_else_and_down_leaves_nothing(home
     assert home.status()["hosts"]["live"] == 8
 
     _, said = home.run("up", "--hosts", "9", code=2)
-    assert "has hosts 8 and cannot change it to 9" in said
+    assert "was made with --hosts 8, which cannot become 9" in said
 
     home.run("down")
     assert home.processes() == []
@@ -175,7 +175,7 @@ def test_replicas_are_brought_up_repaired_and_taken_down_together(home: Home) ->
     assert home.status()["hosts"]["live"] == 4
 
     _, said = home.run("up", "--controllers", "1", code=2)
-    assert "has controllers 3 and cannot change it to 1" in said
+    assert "was made with --controllers 3, which cannot become 1" in said
     home.run("down")
     assert home.processes() == []
     _, said = home.run("up", "--store", "memory", "--controllers", "3", code=1)

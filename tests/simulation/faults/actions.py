@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
-from tests.simulation.doubles.lies import LIES
+from tests.simulation.doubles.lies.table import LIES
 from tests.simulation.faults import asking, breaking, cutting, lying
 from tests.simulation.faults.acts import Act, Action
 

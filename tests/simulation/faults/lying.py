@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from tests.simulation.doubles.lies import LIES, NOT_IN_RECOVERIES, TOLD_TODAY
+from tests.simulation.doubles.lies.table import LIES, NOT_IN_RECOVERIES, TOLD_TODAY
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.faults.acts import Act, End
 from tests.simulation.world import World

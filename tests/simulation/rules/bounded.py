@@ -11,7 +11,7 @@ from fleet_controller.replica.leader import Leader
 from fleet_controller.store.keys import HOSTS
 from fleet_controller.store.port import Change
 from tests.simulation.doubles.liars import Liars
-from tests.simulation.doubles.lies import LIES
+from tests.simulation.doubles.lies.table import LIES
 from tests.simulation.doubles.machine import Machine
 from tests.simulation.doubles.operator import Operator
 from tests.simulation.doubles.witness import Witness

@@ -85,6 +85,8 @@ def recover(
         return _begin(session, begin, yes)
     if not (adopt or confirm or plan_only):
         raise Misuse("say how: --plan shows what was found, --adopt or --confirm goes on")
+    if not (plan_only or yes):
+        must_ask("recover")
     from fleet.v1 import cluster_pb2
 
     request = cluster_pb2.RecoverRequest(
@@ -139,7 +141,6 @@ def _say_plan(session: Session, plan: cluster.RecoverResponse, adopt: bool) -> N
 def _confirm(plan: cluster.RecoverResponse, adopt: bool) -> None:
     from fleetctl.views.cluster.recovery import plan_text
 
-    must_ask("recover")
     note(plan_text(plan, adopt=adopt))
     if not agreed("Do this?"):
         raise Failed("nothing was recovered; changes stay frozen")

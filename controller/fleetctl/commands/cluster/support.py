@@ -58,7 +58,7 @@ def bundle(
     manifest.json. The file has its name once it is whole.
     """
     connection = session.cluster
-    from fleetctl.support.archive import anonymity_of, gathered, write_bundle
+    from fleetctl.support.archive import anonymity_of, check_free, gathered, write_bundle
     from fleetctl.support.logs import log_parts
     from fleetctl.support.metrics import metrics_parts
     from fleetctl.support.parts import chosen_hosts, parts_of
@@ -75,6 +75,7 @@ def bundle(
 
             say(table(("FILE", "WHAT"), [(one.name, one.says) for one in parts]))
         return
+    check_free(file, force=force)
     found, missing = gathered(parts, lambda says: note(f"asking for {says}"))
     anonymity = anonymity_of(found) if anonymous else None
     files = write_bundle(file, found, missing, anonymity, force=force)

@@ -146,9 +146,9 @@ def difference(record: Record, wanted: Settings) -> str:
             has = 1  # one made before there could be more
         if asked is not None and asked != has and not (field == "hosts" and asked == record.hosts):
             return (
-                f"sandbox '{record.name}' has {field.replace('_', '-')} {has} and cannot change "
-                f"it to {asked}: 'fleetctl sandbox down --name {record.name}' removes it, or "
-                f"--name makes another beside it"
+                f"sandbox '{record.name}' was made with --{field.replace('_', '-')} {has}, which "
+                f"cannot become {asked}: 'fleetctl sandbox down --name {record.name}' removes it, "
+                f"or --name makes another beside it"
             )
     return ""
 

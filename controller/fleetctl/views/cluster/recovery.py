@@ -49,7 +49,12 @@ def plan_text(answer: cluster.RecoverResponse, *, adopt: bool) -> str:
 
 def _plan_lines(answer: cluster.RecoverResponse, adopt: bool) -> Iterator[str]:
     ahead = counted(answer.hosts_ahead, "host")
-    if adopt:
+    if adopt and not answer.hosts_ahead and not answer.hosts:
+        yield (
+            f"{ahead} ahead of the store: there is nothing newer to adopt, and 'fleetctl recover "
+            "--confirm' goes on with the store's assignments."
+        )
+    elif adopt:
         yield (
             f"{ahead} ahead of the store. Adopting makes the assignments of "
             f"{counted(answer.hosts, 'host')} anew of what runs there; nothing is stopped by it."
@@ -75,7 +80,7 @@ def _plan_lines(answer: cluster.RecoverResponse, adopt: bool) -> Iterator[str]:
 def _row(one: cluster.RecoverFleet) -> tuple[str | int, ...]:
     total = number(one.total) + ("" if one.confirmed else " ?")
     counts = (one.running, one.adopted, one.twice, one.missing, one.excess)
-    return (one.fleet, total, *map(number, counts), one.problem)
+    return (one.fleet, total, *counts, one.problem)
 
 
 def _remarks(answer: cluster.RecoverResponse) -> Iterator[str]:

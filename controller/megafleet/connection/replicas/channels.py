@@ -48,6 +48,7 @@ class Channels:
         self._credentials = identity.for_channel()
         self._channels: dict[str, grpc.Channel] = {}
         self._stubs: dict[str, ClusterServiceStub] = {}
+        self._connected: set[str] = set()  # those that were, when they were looked at last
         self._lock = threading.RLock()
 
     def stub(self, endpoint: str) -> ClusterServiceStub:
@@ -70,11 +71,13 @@ class Channels:
         deadline = time.monotonic() + seconds
         with _Dials() as dials:
             for endpoint in endpoints:
-                dials.begin(endpoint, self._channel(endpoint))
+                dials.begin(endpoint, self._channel(endpoint), endpoint in self._connected)
                 is_last = endpoint == endpoints[-1]
                 head_start = time.monotonic() + HEAD_START
                 if ready := dials.ready(deadline if is_last else min(deadline, head_start)):
+                    self._connected.add(ready)
                     return ready, True
+                self._connected.discard(endpoint)
         return endpoints[0], False
 
     def _channel(self, endpoint: str) -> grpc.Channel:
@@ -94,6 +97,7 @@ class _Dials:
         self._changed = threading.Condition()
         self._states: dict[str, grpc.ChannelConnectivity] = {}
         self._begun: list[tuple[grpc.Channel, _Callback]] = []
+        self._ended = False
 
     def __enter__(self) -> _Dials:
         return self
@@ -104,15 +108,26 @@ class _Dials:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for channel, callback in self._begun:
-            channel.unsubscribe(callback)
+        with self._changed:
+            self._ended = True
+            for channel, callback in self._begun:
+                channel.unsubscribe(callback)
 
-    def begin(self, endpoint: str, channel: grpc.Channel) -> None:
-        callback = _Callback(self, endpoint)
+    def begin(self, endpoint: str, channel: grpc.Channel, connected: bool) -> None:
+        """`connected`: it was a moment ago. It is dialled only where it is so no more: gRPC looks
+        at a channel that it was asked to dial once more, also when that was closed meanwhile, and
+        prints a trace."""
+        callback = _Callback(self, endpoint, channel, dialled=not connected)
         with self._changed:
             self._states[endpoint] = grpc.ChannelConnectivity.IDLE
-        self._begun.append((channel, callback))
-        channel.subscribe(callback, try_to_connect=True)
+        self.listen(channel, callback, dial=not connected)
+
+    def listen(self, channel: grpc.Channel, callback: _Callback, *, dial: bool) -> None:
+        with self._changed:
+            if self._ended:
+                return
+            self._begun.append((channel, callback))
+            channel.subscribe(callback, try_to_connect=dial)
 
     def set_state(self, endpoint: str, state: grpc.ChannelConnectivity) -> None:
         with self._changed:
@@ -133,12 +148,19 @@ class _Dials:
 
 
 class _Callback:
-    def __init__(self, dials: _Dials, endpoint: str) -> None:
+    def __init__(
+        self, dials: _Dials, endpoint: str, channel: grpc.Channel, *, dialled: bool
+    ) -> None:
         self._dials = dials
         self._endpoint = endpoint
+        self._channel = channel
+        self._dialled = dialled
 
     def __call__(self, state: grpc.ChannelConnectivity) -> None:
         self._dials.set_state(self._endpoint, state)
+        if state is grpc.ChannelConnectivity.IDLE and not self._dialled:
+            self._dialled = True
+            self._dials.listen(self._channel, self, dial=True)
 
 
 def _target(endpoint: str) -> str:

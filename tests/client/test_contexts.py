@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from fleetctl.outcome import Failed, Misuse, Unreachable
 from megafleet.contexts import (
     ClusterContext,
     Selection,
@@ -17,6 +16,7 @@ from megafleet.contexts import (
     load,
     resolve,
 )
+from megafleet.errors import Failed, InvalidArgument, Unreachable
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_what_names_no_cluster(tmp_path: Path) -> None:
         found(none, Selection())
     with pytest.raises(Unreachable, match="no certificate is named"):
         found(none, Selection(endpoints=("a:1",)))
-    with pytest.raises(Misuse, match="there are: none"):
+    with pytest.raises(InvalidArgument, match="there are: none"):
         found(none, Selection("lab"))
 
 
@@ -86,7 +86,7 @@ def test_what_names_no_cluster(tmp_path: Path) -> None:
 def test_a_broken_file_is_told(tmp_path: Path, content: str) -> None:
     file = tmp_path / "config.toml"
     file.write_text(content)
-    with pytest.raises(Misuse):
+    with pytest.raises(InvalidArgument):
         load(file)
 
 
@@ -110,7 +110,7 @@ def test_endpoints(text: object, good: bool) -> None:
     if good:
         assert checked_endpoint(text) == text
     else:
-        with pytest.raises(Misuse):
+        with pytest.raises(InvalidArgument):
             checked_endpoint(text)
 
 
@@ -147,9 +147,9 @@ def test_two_editors_lose_nothing(tmp_path: Path) -> None:
 
 def test_an_edit_that_fails_changes_nothing(file: Path) -> None:
     before = file.read_text()
-    with pytest.raises(Misuse), editing(file) as contexts:
+    with pytest.raises(InvalidArgument), editing(file) as contexts:
         contexts.named.clear()
-        raise Misuse("no")
+        raise InvalidArgument("no")
     assert file.read_text() == before
 
 

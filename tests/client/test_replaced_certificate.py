@@ -1,4 +1,4 @@
-"""A certificate of one's own that is replaced while fleetctl runs."""
+"""A certificate of one's own that is replaced while a client runs."""
 
 from __future__ import annotations
 

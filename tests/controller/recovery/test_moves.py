@@ -20,7 +20,7 @@ from fleet_controller.core.model import (
 )
 from fleet_controller.core.recovery.recovery import RecoveryPlan, plan_recovery
 from fleet_controller.core.recovery.view import RecoveryChoice
-from tests.controller.core.test_recovery import (
+from tests.controller.recovery.recovery_views import (
     ADOPT,
     DEFINED,
     PENDING,

@@ -1,78 +1,21 @@
-"""The lies that a hostile host may tell: each field of each message, too many of them, too large
-ones, silence, and orders that are answered and not obeyed.
-
-`LIES` has all; `TOLD_TODAY` those that hurt nobody else as the product is, which is what plays draw
-from. A lie that is not among them is one that the product does not stand yet, or that nobody looks
-at: `WITHSTOOD_NOT_YET` says of each what it does.
-"""
+"""Lies in one field of a report, or of an announcement."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
-import grpc
-
-from fleet.term_claims import term_metadata
-from fleet.transport import Refusal
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
-from fleet_controller.agents import port
+from tests.simulation.doubles.lies.told import (
+    LONG,
+    MANY,
+    MOST,
+    ODD,
+    Told,
+    changed_announcement,
+    changed_report,
+)
 from tests.simulation.doubles.tongue import Knowledge, Saying
 
-MOST = 2**32 - 1
-FLOOD = 400  # reports for each honest one
-ANNOUNCEMENTS = 200  # at once
-MANY = 5_000  # ranges, ids: a hundred times what a simulated host can have
-LONG = 100_000  # characters
-ODD = "\x1b[31m\nh999 \N{RIGHT-TO-LEFT OVERRIDE}lost"
-
-
-def _same(know: Knowledge, report: wire.Report) -> list[wire.Report]:
-    return [report]
-
-
-def _nothing(know: Knowledge) -> None:
-    return None
-
-
-def _passed_on(know: Knowledge, request: wire.AssignRequest) -> None:
-    return None
-
-
-def _described(know: Knowledge) -> bool:
-    return True
-
-
-def _one(know: Knowledge, saying: Saying) -> list[Saying]:
-    return [saying]
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """A Lie. `named`: whoever reads what the leader says is to find the host's name there, while it
-    tells this: what it says can be seen to be wrong."""
-
-    name: str
-    reports: Callable[[Knowledge, wire.Report], list[wire.Report]] = _same
-    watch_refused: Callable[[Knowledge], Exception | None] = _nothing
-    assigned: Callable[[Knowledge, wire.AssignRequest], wire.AssignResponse | Exception | None] = (
-        _passed_on
-    )
-    describes: Callable[[Knowledge], bool] = _described
-    announces: Callable[[Knowledge, Saying], list[Saying]] = _one
-    named: bool = False
-
-
-# ---- reports, field by field ----------------------------------------------------------------
-
-
-def _changed(change: Callable[[Knowledge, wire.Report], None]) -> Callable[..., list[wire.Report]]:
-    def told(know: Knowledge, report: wire.Report) -> list[wire.Report]:
-        change(know, report)
-        return [report]
-
-    return told
+# ---- reports ---------------------------------------------------------------------------------
 
 
 def _sequence(know: Knowledge, report: wire.Report) -> None:
@@ -232,95 +175,7 @@ def _recovered_words(know: Knowledge, report: wire.Report) -> None:
     report.assignment_seal = know.orders.term.seal
 
 
-# ---- too many, too large, too little ---------------------------------------------------------
-
-
-def _flood(know: Knowledge, report: wire.Report) -> list[wire.Report]:
-    """The same over and over, with numbers that follow."""
-    first = (min(report.sequence, 2**32) - 1) * FLOOD + 1 if report.sequence else 0
-    said = []
-    for number in range(first, first + FLOOD):
-        again = wire.Report()
-        again.CopyFrom(report)
-        again.sequence = number
-        said.append(again)
-    return said
-
-
-def _many_ranges(know: Knowledge, report: wire.Report) -> None:
-    report.orphans_set = True
-    spans = [types.IndexRange(start=2 * n, stop=2 * n + 1) for n in range(MANY)]
-    report.orphans.append(wire.Orphans(fleet_uid=know.host, birth=1, ranges=spans))
-
-
-def _many_released(know: Knowledge, report: wire.Report) -> None:
-    first = know.random.randrange(2**50)
-    report.released.extend(range(first, first + MANY))
-
-
-def _long_problems(know: Knowledge, report: wire.Report) -> None:
-    report.problems_set = True
-    text = "x" * LONG
-    report.problems.extend(wire.Problem(kind=text, example_message=text) for _ in range(20))
-
-
-def _silent(know: Knowledge, report: wire.Report) -> list[wire.Report]:
-    return [report] if report.full else []
-
-
-def _says_nothing(know: Knowledge, report: wire.Report) -> list[wire.Report]:
-    return []
-
-
-# ---- refusals and answers --------------------------------------------------------------------
-
-
-def _stale_term(know: Knowledge) -> Exception:
-    """Of a term that nobody has led in, under the seal of one that somebody has."""
-    sentence = f"{know.host}: has heard a leader of term (9, 9) {ODD}"
-    heard = types.Term(store_generation=9, revision=9, seal=know.orders.term.seal)
-    answer = Refusal(
-        grpc.StatusCode.FAILED_PRECONDITION, "STALE_TERM", sentence, term_metadata(heard)
-    )
-    return port.StaleTerm(sentence, answer)
-
-
-def _declines_to_report(know: Knowledge) -> Exception:
-    return port.Declined(f"{know.host}: its ledger is full {ODD}")
-
-
-def _stale_term_on_assign(know: Knowledge, request: wire.AssignRequest) -> Exception:
-    return _stale_term(know)
-
-
-def _ahead(know: Knowledge, request: wire.AssignRequest) -> Exception:
-    return port.AheadOfStore(f"{know.host}: holds epoch (2^64-1, 2^63-1) {ODD}")
-
-
-def _done_in_words(know: Knowledge, request: wire.AssignRequest) -> wire.AssignResponse:
-    """It says yes, and its agent has never heard of it."""
-    return wire.AssignResponse(epoch=request.epoch)
-
-
-def _another_epoch(know: Knowledge, request: wire.AssignRequest) -> wire.AssignResponse:
-    return wire.AssignResponse(
-        epoch=types.Epoch(store_generation=2**64 - 1, revision=2**63 - 1)
-    )  # fmt: skip
-
-
-def _is_not_there(know: Knowledge) -> bool:
-    return False
-
-
 # ---- announcements ---------------------------------------------------------------------------
-
-
-def _told(change: Callable[[Knowledge, Saying], None]) -> Callable[..., list[Saying]]:
-    def told(know: Knowledge, saying: Saying) -> list[Saying]:
-        change(know, saying)
-        return [saying]
-
-    return told
 
 
 def _others_address(know: Knowledge, saying: Saying) -> None:
@@ -398,78 +253,41 @@ def _other_programs(know: Knowledge, saying: Saying) -> None:
     saying.facts.trust.spread_seconds = 2**32 - 1
 
 
-def _large_announcement(know: Knowledge, saying: Saying) -> None:
-    saying.facts.hypervisor = "x" * LONG
-    for number in range(2_000):
-        saying.facts.labels[f"label-{number}"] = "y" * 200
+REPORT_FIELDS: tuple[Told, ...] = (
+    Told("sequence", changed_report(_sequence), named=True),
+    Told("full", changed_report(_full)),
+    Told("epoch ahead", changed_report(_epoch_ahead), named=True),
+    Told("epoch behind", changed_report(_epoch_behind)),
+    Told("states", changed_report(_states)),
+    Told("others' states", changed_report(_others_states)),
+    Told("gone", changed_report(_gone)),
+    Told("nonsense", changed_report(_nonsense), named=True),
+    Told("problems", changed_report(_problems)),
+    Told("failed", changed_report(_failed)),
+    Told("all failed", changed_report(_all_failed)),
+    Told("released", changed_report(_released)),
+    Told("few orphans", changed_report(_few_orphans)),
+    Told("orphans of others", changed_report(_orphans_of_others), named=True),
+    Told("converged", changed_report(_converged)),
+    Told("facts", changed_report(_facts)),
+    Told("awaits assign", changed_report(_awaits)),
+    Told("orders refused", changed_report(_orders_refused)),
+    Told("boots", changed_report(_boots)),
+    Told("fallbacks", changed_report(_fallbacks)),
+    Told("for observers", changed_report(_recovered_words)),
+)
 
 
-def _many_announcements(know: Knowledge, saying: Saying) -> list[Saying]:
-    """Each says something else, so that each is worth a write."""
-    said = []
-    for _ in range(ANNOUNCEMENTS):
-        facts = types.HostFacts()
-        facts.CopyFrom(saying.facts)
-        facts.agent_version = f"v{know.random.randrange(10**9)}"
-        said.append(Saying(saying.address, facts))
-    return said
-
-
-LIES: Mapping[str, Told] = {
-    lie.name: lie
-    for lie in (
-        Told("sequence", _changed(_sequence), named=True),
-        Told("full", _changed(_full)),
-        Told("epoch ahead", _changed(_epoch_ahead), named=True),
-        Told("epoch behind", _changed(_epoch_behind)),
-        Told("states", _changed(_states)),
-        Told("others' states", _changed(_others_states)),
-        Told("gone", _changed(_gone)),
-        Told("nonsense", _changed(_nonsense), named=True),
-        Told("problems", _changed(_problems)),
-        Told("failed", _changed(_failed)),
-        Told("all failed", _changed(_all_failed)),
-        Told("released", _changed(_released)),
-        Told("few orphans", _changed(_few_orphans)),
-        Told("orphans of others", _changed(_orphans_of_others), named=True),
-        Told("converged", _changed(_converged)),
-        Told("facts", _changed(_facts)),
-        Told("awaits assign", _changed(_awaits)),
-        Told("orders refused", _changed(_orders_refused)),
-        Told("boots", _changed(_boots)),
-        Told("fallbacks", _changed(_fallbacks)),
-        Told("for observers", _changed(_recovered_words)),
-        Told("flood", _flood, named=True),
-        Told("many ranges", _changed(_many_ranges), named=True),
-        Told("many released", _changed(_many_released), named=True),
-        Told("long problems", _changed(_long_problems), named=True),
-        Told("silent after the first", _silent, named=True),
-        Told("silent", _says_nothing, named=True),
-        Told("not there", _says_nothing, describes=_is_not_there, named=True),
-        Told("stale term", watch_refused=_stale_term, named=True),
-        Told("stale term on assign", assigned=_stale_term_on_assign),
-        Told("declines to report", watch_refused=_declines_to_report, named=True),
-        Told("ahead of the store", assigned=_ahead),
-        Told("obeys in words", assigned=_done_in_words),
-        Told("answers another epoch", assigned=_another_epoch),
-        Told("another's address", announces=_told(_others_address)),
-        Told("no address", announces=_told(_no_address)),
-        Told("greatest capacity", announces=_told(_greatest_capacity), named=True),
-        Told("no capacity", announces=_told(_no_capacity)),
-        Told("labels", announces=_told(_labels)),
-        Told("identity", announces=_told(_identity)),
-        Told("has everything", announces=_told(_has_everything)),
-        Told("has nothing", announces=_told(_has_nothing)),
-        Told("odd holdings", announces=_told(_odd_holdings)),
-        Told("many holdings", announces=_told(_many_holdings)),
-        Told("other programs", announces=_told(_other_programs)),
-        Told("large announcement", announces=_told(_large_announcement)),
-        Told("many announcements", announces=_many_announcements),
-    )
-}
-# What becomes of the others while a host tells these; each is taken out of here once the product
-# stands it, and plays tell it from then on.
-WITHSTOOD_NOT_YET: Mapping[str, str] = {}
-TOLD_TODAY: tuple[str, ...] = tuple(name for name in LIES if name not in WITHSTOOD_NOT_YET)
-# Of those that are told, what is not told while hosts are asked what a recovery is to be made of.
-NOT_IN_RECOVERIES: Mapping[str, str] = {}
+ANNOUNCEMENT_FIELDS: tuple[Told, ...] = (
+    Told("another's address", announces=changed_announcement(_others_address)),
+    Told("no address", announces=changed_announcement(_no_address)),
+    Told("greatest capacity", announces=changed_announcement(_greatest_capacity), named=True),
+    Told("no capacity", announces=changed_announcement(_no_capacity)),
+    Told("labels", announces=changed_announcement(_labels)),
+    Told("identity", announces=changed_announcement(_identity)),
+    Told("has everything", announces=changed_announcement(_has_everything)),
+    Told("has nothing", announces=changed_announcement(_has_nothing)),
+    Told("odd holdings", announces=changed_announcement(_odd_holdings)),
+    Told("many holdings", announces=changed_announcement(_many_holdings)),
+    Told("other programs", announces=changed_announcement(_other_programs)),
+)
