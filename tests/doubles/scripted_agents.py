@@ -6,7 +6,7 @@ They say everything an agent can say to its leader, and hide nothing of what the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NoReturn
 
 import grpc
@@ -53,6 +53,7 @@ class ScriptedAgent:
         self.speaks = True  # whether an opened stream begins with a full report
         self.answers = True  # whether an Assign is answered at all
         self.listens = True  # whether it reads what it is told of its pace
+        self.reading: Callable[[], Awaitable[None]] | None = None  # what comes before it has
         self.watches: list[wire.WatchRequest] = []
         self.paces: list[wire.Pace] = []
         self.assigned: list[wire.AssignRequest] = []
@@ -252,6 +253,8 @@ class FakeReports:
             raise Unreachable("the call has ended")
         if not self._agent.listens:
             await asyncio.Event().wait()
+        if self._agent.reading:
+            await self._agent.reading()
         self._agent.repace(pace)
 
     def cancel(self) -> None:

@@ -18,8 +18,8 @@ from fleet.v1 import agent_pb2 as wire
 from fleet_controller.agents.conduct import ConductSettings
 from fleet_controller.agents.link import Link, LinkListener
 from fleet_controller.agents.link_table import LinkTable
+from fleet_controller.agents.paces import Paces
 from fleet_controller.agents.port import (
-    NO_GUIDANCE,
     AgentDialer,
     Declined,
     EndedHere,
@@ -30,7 +30,7 @@ from fleet_controller.agents.port import (
     Unreachable,
 )
 from fleet_controller.agents.pushes import Pushes
-from fleet_controller.core.host_loss.health import HealthTimes, Pace, health, pace_for
+from fleet_controller.core.host_loss.health import HealthTimes, health
 from fleet_controller.core.model import Health
 from fleet_controller.observed.report_bounds import Misbehaves
 from fleet_controller.waiting import within
@@ -80,9 +80,8 @@ class Links:
         self._dials = asyncio.Semaphore(settings.parallel_dials)
         self._group: asyncio.TaskGroup | None = None
         self._untried: set[str] = set()
-        self._pace = pace_for(1)
         self._observe = False
-        self._guidance = NO_GUIDANCE
+        self._paces = Paces(table, listener.guidance)
         self._pushes = Pushes(
             table, listener, clock, random,
             settings.call_timeout, settings.first_retry, settings.last_retry,
@@ -100,6 +99,7 @@ class Links:
                     self._table.settled.set()
                 for _ in range(self._settings.parallel_pushes):
                     group.create_task(self._pushes.push_due())
+                group.create_task(self._paces.tell_for_ever())
                 await self._sweep()
             finally:
                 # A write that ends as the leadership does may still bring hosts.
@@ -109,7 +109,7 @@ class Links:
         """A host is known at this address: link to it, or dial it again where it moved."""
         link = self._table.get(host_id)
         if link is None:
-            link = Link(host_id, address, self._clock(), self._pace.heartbeat)
+            link = Link(host_id, address, self._clock(), self._paces.pace.heartbeat)
             self._table.add(link)
             self._untried.add(host_id)
             if self._group:
@@ -219,12 +219,12 @@ class Links:
     def _connect(self, link: Link) -> Reports:
         first = wire.WatchRequest(
             term=self._listener.term,
-            pace=_wire_pace(self._pace),
+            pace=self._paces.on_the_wire,
             observe=self._observe,
             **self._listener.guidance()._asdict(),
         )
         connection = self._dialer.connect(link.host_id, link.address)
-        return link.connected(connection, first, self._pace.heartbeat)
+        return link.connected(connection, first, self._paces.pace.heartbeat)
 
     def _opened(self, link: Link, report: wire.Report) -> None:
         link.opened(self._clock(), Epoch.of(report.epoch))
@@ -239,7 +239,7 @@ class Links:
     def _hand_over(self, link: Link, report: wire.Report) -> None:
         """Raises Misbehaved."""
         host, most = link.host_id, self._listener.most_report_bytes(link.host_id)
-        interval, now = self._pace.min_interval, self._clock()
+        interval, now = self._paces.pace.min_interval, self._clock()
         if why := link.conduct.too_fast(report.ByteSize(), most, interval, now):
             raise Misbehaved(f"{host} {why}")
         try:
@@ -268,7 +268,7 @@ class Links:
     async def _sweep(self) -> None:
         """Notice silence, and keep the pace fit for the number of hosts, and hosts told of what
         they are told beside their orders."""
-        self._guidance = self._listener.guidance()
+        self._paces.begin()
         while True:
             await asyncio.sleep(self._settings.sweep_interval)
             live = [link.heard for link in self._table.all() if link.live]
@@ -277,7 +277,7 @@ class Links:
             for first in range(0, len(links), _SWEPT_AT_ONCE):
                 self._sweep_some(links[first : first + _SWEPT_AT_ONCE])
                 await asyncio.sleep(0)  # a turn for whoever asks meanwhile
-            await self._repace()
+            self._paces.look()
 
     def _sweep_some(self, links: Iterable[Link]) -> None:
         now = self._clock()
@@ -300,39 +300,7 @@ class Links:
         else:
             self._set_health(link, found, link.error)
 
-    async def _repace(self) -> None:
-        wanted, guidance = pace_for(_stage(len(self._table))), self._listener.guidance()
-        if wanted == self._pace and not guidance.adds_to(self._guidance):
-            return
-        self._pace, self._guidance = wanted, guidance
-        async with asyncio.TaskGroup() as group:  # who does not listen keeps nobody waiting
-            for number, link in enumerate([one for one in self._table.all() if one.live]):
-                group.create_task(self._repace_one(link))
-                if number % _SWEPT_AT_ONCE == 0:
-                    await asyncio.sleep(0)
-
-    async def _repace_one(self, link: Link) -> None:
-        try:
-            async with asyncio.timeout(self._settings.sweep_interval):
-                await link.repace(_wire_pace(self._pace), self._pace.heartbeat, self._guidance)
-        except (LinkError, TimeoutError) as error:
-            link.error = str(error)  # its reader finds the same, or silence
-
     def _set_health(self, link: Link, after: Health, why: str) -> None:
         before = link.health
         self._table.set_health(link, after)
         self._listener.health_changed(link.host_id, before, after, why)
-
-
-def _stage(hosts: int) -> int:
-    """Hosts rounded to a power of 4: the pace changes seldom while a fleet arrives."""
-    stage = 1
-    while stage * 2 < hosts:
-        stage *= 4
-    return stage
-
-
-def _wire_pace(pace: Pace) -> wire.Pace:
-    return wire.Pace(
-        min_interval_ms=round(pace.min_interval * 1000), heartbeat_ms=round(pace.heartbeat * 1000)
-    )

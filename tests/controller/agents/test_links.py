@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from fleet_controller.agents.paces import TOLD_AT_ONCE
 from fleet_controller.core.model import Health
 from tests.controller.agents.link_rig import HEARTBEAT, SETTINGS, Rig, play, running
 from tests.doubles.scripted_agents import ScriptedAgent
@@ -197,6 +198,31 @@ def test_hosts_that_do_not_listen_keep_nobody_from_another_pace() -> None:
             for number in range(2_000):
                 rig.links.add(f"h{number}", "nowhere:1")
             assert await rig.until(lambda: bool(last.paces)) < 3.0
+
+    play(scenario)
+
+
+def test_many_hosts_are_told_of_another_pace_a_few_at_a_time() -> None:
+    async def scenario(rig: Rig) -> None:
+        agents = [rig.add(f"a{number}") for number in range(300)]
+        reading = most = 0
+
+        async def read() -> None:
+            nonlocal reading, most
+            reading += 1
+            most = max(most, reading)
+            await asyncio.sleep(0.05)
+            reading -= 1
+
+        for agent in agents:
+            agent.reading = read
+        async with running(rig):
+            await rig.until(lambda: rig.counts() == {Health.LIVE: 300})
+            for number in range(9_000):
+                rig.links.add(f"h{number}", "nowhere:1")
+            await rig.until(lambda: all(agent.paces for agent in agents))
+            assert most == TOLD_AT_ONCE
+            assert rig.counts()[Health.LIVE] == 300
 
     play(scenario)
 
