@@ -17,6 +17,7 @@ from fleet_agent.core.plain_lines import plain_lines
         ("", [""]),
         ("a\r\nb\nc", ["a", "b", "c"]),
         ("a\r\r\nb\n", ["a", "b", ""]),
+        ("a\r\rb\r", ["a", "", "b", ""]),
         ("10 %\r20 %\rdone", ["10 %", "20 %", "done"]),
         ("[\x1b[0;32m  OK  \x1b[0m] up", ["[  OK  ] up"]),
         ("\x1b[2J\x1b[1;1H\x1b[?25lGRUB", ["GRUB"]),
@@ -44,5 +45,5 @@ def test_nothing_that_steers_a_terminal_is_left(printed: str) -> None:
 @pytest.mark.parametrize("piece", ["\x1b]", "\x1b[", "\x1bP", "\x1b[0;", "\r", "\x1b "])
 def test_no_text_takes_for_ever(piece: str) -> None:
     began = time.process_time()
-    plain_lines(piece * 100_000)
-    assert time.process_time() - began < 5.0
+    plain_lines(piece * 1_000_000)
+    assert time.process_time() - began < 20.0  # what takes the square of the length takes minutes

@@ -13,10 +13,17 @@ _ESCAPES = re.compile(
     r"|\x1b[ -/]*(?:[0-~]|\Z)?"  # two characters, or three as of a character set
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_LINE_END = re.compile(r"\r*\n|\r")
+# A run of carriage returns is taken as a whole: looking for the end of a line after each of them
+# takes the square of their number.
+_RETURNS = re.compile(r"\r+\n?")
 
 
 def plain_lines(text: str) -> list[str]:
     """The lines of it. A carriage return begins a line as well: what a guest writes over what it
     wrote is another line. The last one is what follows the last end of a line, empty or not."""
-    return _LINE_END.split(_CONTROLS.sub("", _ESCAPES.sub("", text)))
+    plain = _CONTROLS.sub("", _ESCAPES.sub("", text))
+    return _RETURNS.sub(_line_ends, plain).split("\n")
+
+
+def _line_ends(returns: re.Match[str]) -> str:
+    return "\n" if returns[0].endswith("\n") else "\n" * len(returns[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 
 import pytest
 
@@ -53,6 +54,13 @@ def test_marks_of_another_command_are_output() -> None:
     assert not read(said).begun
     answer = read(ECHO + BEGIN + said + END).answer()
     assert answer.exit_code == 0 and OTHER.end in answer.output
+
+
+@pytest.mark.parametrize("piece", [b"\r", b"\n", MARKS.end, MARKS.begin, b"#", b"12."])
+def test_no_output_takes_for_ever(piece: bytes) -> None:
+    began = time.process_time()
+    read(BEGIN, piece * 1_000_000, END)
+    assert time.process_time() - began < 20.0  # what takes the square of the length takes minutes
 
 
 @pytest.mark.parametrize("said", [b"", b".", b"x.", b"1234.", b"-1."])

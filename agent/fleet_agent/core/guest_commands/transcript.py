@@ -19,7 +19,8 @@ _CODE = re.compile(rb"([0-9]{1,3})\.")
 _CODE_BYTES = 4
 # A prompt that asks who is there: what is typed at it is no command.
 _ASKS_WHO = re.compile(r"(?:login|username|password) ?: ?", re.IGNORECASE)
-_LINE_END = re.compile(rb"\r+\n")
+# A run as a whole, whatever follows: its length counts once, not squared.
+_RETURNS = re.compile(rb"\r+\n?")
 _LAST_LINE_END = re.compile(rb"\r{0,4}\n?\Z")
 _PROMPT_BYTES = 256
 
@@ -103,10 +104,14 @@ class Transcript:
         self._rest = self._rest[len(ready) :]
 
     def _put(self, raw: bytes) -> None:
-        data = _LINE_END.sub(b"\n", raw)
+        data = _RETURNS.sub(_line_end, raw)
         self._total += len(data)
         self._digest.update(data)
         self._output += data[: self._most - len(self._output)]
+
+
+def _line_end(returns: re.Match[bytes]) -> bytes:
+    return b"\n" if returns[0].endswith(b"\n") else returns[0]
 
 
 def _without_last_line_end(data: bytes) -> bytes:
