@@ -38,7 +38,8 @@ dynamic_ownership = 0
 def can_be_had() -> bool:
     tools = ("libvirtd", "qemu-system-x86_64", "unshare")
     there = all(shutil.which(tool) for tool in tools)
-    return there and os.geteuid() == 0 and all(Path(path).is_dir() for path in _FOLDERS.values())
+    folders = (path for name, path in _FOLDERS.items() if name != "run")
+    return there and os.geteuid() == 0 and all(Path(path).is_dir() for path in folders)
 
 
 class PrivateLibvirt:
@@ -63,6 +64,8 @@ class PrivateLibvirt:
         script = " && ".join(
             [
                 "mount --make-rprivate /",
+                # The first libvirtd of a machine makes it. It is not to stay there.
+                "(test -d /run/libvirt || mount -t tmpfs tmpfs /run && mkdir -p /run/libvirt)",
                 *mounts,
                 "exec libvirtd --timeout 600 --pid-file /run/libvirt/own.pid",
             ]
