@@ -48,6 +48,8 @@ TELL_SECONDS = 0.5
 HOSTS_AT_ONCE = 512
 # Agents say every half a second that they go on; one that does not for so long is left out.
 SILENCE_SECONDS = 15.0
+# Seconds that a host has for each VM beside the VM's own: for its turn to begin, and to be tidied.
+GRACE_SECONDS = 30.0
 # Of a host, answers a second: every half a second one, and parts of a long one.
 PACE = ReadPace(20, 4 << 20)
 _MOST_NAMED = 100
@@ -118,6 +120,11 @@ class AskedVms(ABC):
     @abstractmethod
     def asked(self, host_id: str, share: IndexSet, most: int) -> Answers[HostSaid]:
         """The call of one host; `most` different answers. Raises Refused."""
+
+    @abstractmethod
+    def longest(self, share: IndexSet) -> float | None:
+        """Seconds that a host has for all of these VMs: one that only says that it goes on does not
+        keep whoever asked for ever. None: `asked` sees to it."""
 
     @abstractmethod
     def check(self, answer: Answer) -> None:
@@ -207,13 +214,25 @@ class AskedVms(ABC):
     async def _follow(self, host_id: str, heard: HostAnswers) -> None:
         asked = self.asked(host_id, heard.left, most_on_each(len(self._shares)))
         answers = Paced(asked, self.pace)
+        seconds = self.longest(heard.left)
+        limit = asyncio.timeout(seconds)
         try:
-            while (answer := await _next(answers)) is not None:
-                await self.hear(answer, heard)
+            async with limit:
+                while (answer := await _next(answers)) is not None:
+                    await self.hear(answer, heard)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise NoAnswer(f"it has not ended after {seconds:,.0f} s") from error
         finally:
             answers.cancel()
         if heard.left:
             raise Misbehaved(f"{host_id} ended without a word of {counted(len(heard.left), 'VM')}")
+
+
+def in_turns(share: IndexSet, seconds: float, at_once: int) -> float:
+    """How long a host may take at most that asks so many VMs at once, each of them so long."""
+    return SILENCE_SECONDS + (seconds + GRACE_SECONDS) * (len(share) / at_once + 1)
 
 
 async def _next(answers: Paced[HostSaid]) -> HostSaid | None:

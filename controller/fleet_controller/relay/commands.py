@@ -14,12 +14,14 @@ from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
-from fleet_controller.relay.asked_vms import AskedVms, HostSaid
+from fleet_controller.relay.asked_vms import AskedVms, HostSaid, in_turns
 from fleet_controller.relay.relay import Relay
 
 # Seconds for the first message, which says what is asked.
 FIRST_SECONDS = 20.0
 _AUDITED = 160
+# Half of what agents do, so that a busy host has time enough.
+_AT_ONCE_ON_HOST = 32
 
 
 async def first_request(inputs: AsyncIterator[wire.RunInFleetRequest]) -> wire.RunInFleetRequest:
@@ -60,6 +62,9 @@ class CommandRun(AskedVms):
         who = f" as {self._command.user}" if self._command.user else ""
         text = f"{self.where}{who}: {one_line(self._command.line, _AUDITED)}"
         await self.audited("vms_run", text, f"a command was run in {text}")
+
+    def longest(self, share: IndexSet) -> float:
+        return in_turns(share, self._command.timeout_ms / 1000, _AT_ONCE_ON_HOST)
 
     def check(self, answer: Answer) -> None:
         """Whatever a VM answers to a command is its own word."""

@@ -23,7 +23,7 @@ from fleet_controller.core.names import one_line
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.leader.memory import LeaderMemory
 from fleet_controller.leader.writer import ChangeWriter
-from fleet_controller.relay.asked_vms import AskedVms, HostSaid
+from fleet_controller.relay.asked_vms import AskedVms, HostSaid, in_turns
 from fleet_controller.relay.relay import Relay
 
 # Seconds for each message of whoever hands the file in.
@@ -32,6 +32,8 @@ MOST_AT_ONCE = 4
 # Each is sent the content: of one host after the other, the network has enough to do.
 HOSTS_AT_ONCE = 32
 AUDITED = 160
+# Half of what agents do, so that a busy host has time enough.
+_AT_ONCE_ON_HOST = 8
 
 Inputs = AsyncIterator[wire.CopyIntoFleetRequest]
 First = TypeVar("First", bound=Message)
@@ -112,6 +114,9 @@ class FileCopy(AskedVms):
         digest = f"SHA-256 {self._file.digest.hex()}"
         text = f"{self.where}: {path}, {self._file.size:,} bytes, {digest}"
         await self.audited("vms_copy", text, f"a file was copied into {text}")
+
+    def longest(self, share: IndexSet) -> float:
+        return in_turns(share, self._file.timeout_ms / 1000, _AT_ONCE_ON_HOST)
 
     def check(self, answer: Answer) -> None:
         copied = answer.outcome == commands.COMMAND_OUTCOME_COPIED

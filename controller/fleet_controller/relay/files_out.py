@@ -90,6 +90,9 @@ class FilesOut(AskedVms):
             message = f"nothing of the files was taken for {NOT_TAKEN_SECONDS:g} s"
             raise Refused(Reason.BAD_QUERY, message) from error
 
+    def longest(self, share: IndexSet) -> None:
+        """The caller's own time does not count: see Within."""
+
     def check(self, answer: Answer) -> None:
         """Why a VM has no such file is its own word."""
 

@@ -16,7 +16,7 @@ from fleet.v1 import commands_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet.wire_ranges import from_wire, to_wire
 from fleet_controller.agents.port import Declined
-from fleet_controller.relay import asked_vms
+from fleet_controller.relay import asked_vms, commands
 from tests.certificates import identity
 from tests.doubles.leading import until
 from tests.doubles.obedient_agents import ObedientAgent
@@ -186,6 +186,21 @@ async def test_hosts_that_are_silent_or_away_are_named_and_left_out(
         assert found == {KERNEL: mine["h1"], Answer(SILENT): mine["h2"] | mine["h3"]}
         named = sorted(text for one in messages for text in one.silent_hosts)
         assert len(named) == 2 and "h2" in named[0] and "h3" in named[1]
+
+
+async def test_a_host_that_only_says_that_it_goes_on_is_left_out_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(commands.CommandRun, "longest", lambda call, share: 0.5)
+    async with relay_rig(2) as rig:
+        uid = await rig.scale(20)
+        mine = shares(rig, uid)
+        says(rig, "h1", *[said()] * 1_000)
+        says(rig, "h2", all_of(mine["h2"]), ENDS)
+        found, messages = await answered(rig)
+        assert found == {Answer(SILENT): mine["h1"], KERNEL: mine["h2"]}
+        (named,) = (text for one in messages for text in one.silent_hosts)
+        assert "h1 did not answer in time" in named
 
 
 async def test_an_agent_that_is_too_old_or_refuses_is_told_with_the_reason() -> None:
