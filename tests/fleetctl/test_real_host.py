@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import xml.etree.ElementTree as elements
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -131,9 +131,19 @@ class FakeVirsh(Virsh):
     defined: dict[str, elements.Element] = field(default_factory=dict)
     active: frozenset[str] = frozenset()
     told: list[tuple[str, ...]] = field(default_factory=list)
+    # What libvirt defines, by the domain during whose removal it does.
+    late: dict[str, elements.Element] = field(default_factory=dict)
+    stubborn: frozenset[str] = frozenset()
 
     def said(self, *arguments: str) -> str:
         self.told.append(arguments)
+        act, name = arguments[:2]
+        if act == "undefine" and name not in self.defined:
+            raise SandboxError(f"virsh undefine failed: no domain {name}")
+        if act == "undefine" and name not in self.stubborn:
+            del self.defined[name]
+        if (late := self.late.pop(name, None)) is not None:
+            self.defined[name + "0"] = late
         return ""
 
     def names(self) -> list[str]:
@@ -147,30 +157,54 @@ class FakeVirsh(Virsh):
 
 
 CONSOLES = Path("/var/lib/x/1/consoles")
-MANY = FakeVirsh(
-    SYSTEM_URI,
-    {
-        "real-0": domain("real-0", f"{CONSOLES}/real-0.log"),
-        "real-1": domain("real-1", f"{CONSOLES}/real-1.log"),
-        "real-2": domain("real-2", "/var/lib/x/2/consoles/real-2.log"),
-        "mine": elements.fromstring("<domain><devices/></domain>"),
-    },
-    frozenset({"real-0", "mine", "real-2"}),
-)
+
+
+def many() -> FakeVirsh:
+    return FakeVirsh(
+        SYSTEM_URI,
+        {
+            "real-0": domain("real-0", f"{CONSOLES}/real-0.log"),
+            "real-1": domain("real-1", f"{CONSOLES}/real-1.log"),
+            "real-2": domain("real-2", "/var/lib/x/2/consoles/real-2.log"),
+            "mine": elements.fromstring("<domain><devices/></domain>"),
+        },
+        frozenset({"real-0", "mine", "real-2"}),
+    )
 
 
 def test_only_domains_whose_consoles_are_logged_in_the_sandboxs_folder_are_removed() -> None:
-    assert own_domains(MANY, CONSOLES) == ["real-0", "real-1"]
+    virsh = many()
+    assert own_domains(virsh, CONSOLES) == ["real-0", "real-1"]
     assert not is_logged_in(domain("x", f"{CONSOLES}/../../2/consoles/x.log"), CONSOLES)
-    assert remove(MANY, CONSOLES, Phases()) == 2
-    acts = sorted(arguments[:2] for arguments in MANY.told)
+    assert remove(virsh, CONSOLES, Phases()) == 2
+    acts = sorted(arguments[:2] for arguments in virsh.told)
     assert acts == [("destroy", "real-0"), ("undefine", "real-0"), ("undefine", "real-1")]
 
 
+def test_a_domain_that_libvirt_defines_while_others_are_removed_goes_too() -> None:
+    virsh = many()
+    virsh.late["real-1"] = domain("real-10", f"{CONSOLES}/real-10.log")
+    assert remove(virsh, CONSOLES, Phases()) == 3
+    assert list(virsh.defined) == ["real-2", "mine"]
+
+
+def test_a_domain_that_went_by_itself_is_no_failure_and_one_that_stays_is() -> None:
+    class Late(FakeVirsh):
+        def running(self) -> list[str]:
+            self.defined.pop("real-1", None)  # between the look and its removal
+            return super().running()
+
+    virsh = many()
+    assert remove(Late(SYSTEM_URI, virsh.defined, virsh.active), CONSOLES, Phases()) == 2
+    stubborn = replace(many(), stubborn=frozenset({"real-0"}))
+    with pytest.raises(SandboxError, match="domain real-0 is there again each time"):
+        remove(stubborn, CONSOLES, Phases())
+
+
 def test_a_fleet_gets_a_name_that_no_domain_of_this_libvirt_has() -> None:
-    assert free_fleet_name(MANY, "real", "3f2a") == "real-3f2a"
-    assert free_fleet_name(MANY, "small", "3f2a") == "small"
-    assert free_fleet_name(MANY, "rea", "3f2a") == "rea"
+    assert free_fleet_name(many(), "real", "3f2a") == "real-3f2a"
+    assert free_fleet_name(many(), "small", "3f2a") == "small"
+    assert free_fleet_name(many(), "rea", "3f2a") == "rea"
 
 
 def test_the_agent_reads_its_own_settings_and_logs_consoles_in_the_sandboxs_folder(

@@ -18,6 +18,7 @@ from tests.real.real_sandbox import RealSandbox, sandbox, until, why_not_here
 
 BUILD = Path(__file__).parents[2] / "deploy" / "guests" / "cloud" / "cloud_image.py"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "megafleet" / "guests"
+DEFINITIONS = Path("/etc/libvirt/qemu")
 HOSTILE = "\"'\\<&>: - # | %@` {{$(halt)}} ]]>"
 IP, GATEWAY = "10.91.0.2", "10.91.0.1"
 FLEET = """\
@@ -112,7 +113,10 @@ def bridges() -> set[str]:
 def test_a_cloud_image_runs_as_a_fleet_whose_vms_know_who_they_are(
     tmp_path: Path, image: Path, somebody: str
 ) -> None:
-    bridge, fleet, vm = f"mf{uuid.uuid4().hex[:8]}", "cloud", "cloud-0"
+    bridge = f"mf{uuid.uuid4().hex[:8]}"
+    # Its own: libvirt is the machine's, and may have domains of a run that was ended midway.
+    fleet = f"cloud{uuid.uuid4().hex[:4]}"
+    vm = f"{fleet}-0"
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", tmp_path / "key")
     key = (tmp_path / "key.pub").read_text().strip()
     disk = tmp_path / "debian-13.qcow2"
@@ -165,6 +169,7 @@ def test_a_cloud_image_runs_as_a_fleet_whose_vms_know_who_they_are(
         real.fleetctl("scale", fleet, "--total", "1", "--no-wait")
         until(lambda: bridge in bridges(), "the bridge is made for the VM")
     assert bridge not in bridges(), "the sandbox took it away"
+    assert not (DEFINITIONS / f"{vm}.xml").exists(), "so it did with what libvirt has of the VM"
 
 
 def seen(real: RealSandbox, vm: str) -> dict[str, str]:

@@ -13,7 +13,7 @@ from fleetctl.sandbox.phases import Phases
 from fleetctl.sandbox.planning.machine import Machine, find_etcd, raise_descriptor_limit
 from fleetctl.sandbox.planning.plan import plan, with_free_ports
 from fleetctl.sandbox.processes.libvirt_daemons import DAEMONS
-from fleetctl.sandbox.processes.parts import parts_of
+from fleetctl.sandbox.processes.parts import AGENT, parts_of
 from fleetctl.sandbox.processes.process import (
     Process,
     find,
@@ -106,8 +106,17 @@ def _start(folder: Folder, record: Record, running: dict[str, Process], phases: 
         raise
     except BaseException:
         with uninterrupted():
-            kill([one for one in start_up.running.values() if one.pid not in before])
+            _end([one for one in start_up.running.values() if one.pid not in before])
         raise
+
+
+def _end(processes: Iterable[Process]) -> None:
+    """For good. Nothing of theirs is wanted any more, and to ask thousands of hosts to end takes
+    long: they are killed. But libvirt goes on with what a killed agent has asked of it, and might
+    define a domain once all others are removed: the agent of a real host ends what it does."""
+    found = list(processes)
+    kill([one for one in found if one.part != AGENT])
+    stop([one for one in found if one.part == AGENT])
 
 
 def down(folder: Folder, phases: Phases, *, keep: bool) -> int:
@@ -126,8 +135,7 @@ def down(folder: Folder, phases: Phases, *, keep: bool) -> int:
             stop([process for process in processes if not process.part.startswith("etcd")])
             stop([process for process in processes if process.part.startswith("etcd")])
         else:
-            # Nothing of theirs is wanted any more: to ask thousands of hosts to end takes longer.
-            kill(processes)
+            _end(processes)
         phase.outcome = f"{number(len(processes))} processes stopped"
     if record is not None:
         withdraw(record, folder)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import subprocess
 import xml.etree.ElementTree as elements
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fleetctl.output import counted
@@ -20,6 +22,8 @@ from fleetctl.sandbox.real.packages import required_program
 
 _SECONDS = 120.0
 AT_ONCE = 8
+# So often are domains looked for that came while others were removed.
+LOOKS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +84,43 @@ def own_domains(virsh: Virsh, consoles: Path) -> list[str]:
 
 
 def remove(virsh: Virsh, consoles: Path, phases: Phases) -> int:
-    """Stops and forgets the domains of a sandbox; returns how many. None comes back: its agent
-    does not run any more. Raises SandboxError, with the first that stays."""
+    """Stops and forgets the domains of a sandbox; returns how many. Its agent does not run any
+    more, but libvirt may still do what that had asked: it is looked again until none is there.
+    Raises SandboxError, with the first that stays."""
     with phases.phase("domains are removed") as phase:
-        names = own_domains(virsh, consoles)
-        running = set(virsh.running())
+        removed: set[str] = set()
+        for _ in range(LOOKS):
+            names = own_domains(virsh, consoles)
+            if not names:
+                break
+            running = set(virsh.running())
+            # libvirt waits a second or more for the end of each QEMU.
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                ends = pool.map(partial(_end, virsh, running), names)
+                for number, _ in enumerate(ends, start=1):
+                    phase.show(f"{number} of {counted(len(names), 'domain')} removed")
+            removed.update(names)
+        else:
+            raise SandboxError(f"domain {names[0]} is there again each time it is removed")
+        phase.outcome = f"{counted(len(removed), 'domain')} removed"
+    return len(removed)
 
-        def end(name: str) -> None:
-            if name in running:
-                virsh.said("destroy", name)
-            virsh.said("undefine", name, "--managed-save", "--snapshots-metadata", "--nvram")
 
-        # libvirt waits a second or more for the end of each QEMU.
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            for number, _ in enumerate(pool.map(end, names), start=1):
-                phase.show(f"{number} of {counted(len(names), 'domain')} removed")
-        phase.outcome = f"{counted(len(names), 'domain')} removed"
-    return len(names)
+def _end(virsh: Virsh, running: set[str], name: str) -> None:
+    """Raises SandboxError, unless it has gone, or has ended, by itself."""
+    if name in running:
+        _unless(lambda: name not in virsh.running(), virsh, "destroy", name)
+    options = ("--managed-save", "--snapshots-metadata", "--nvram")
+    _unless(lambda: name not in virsh.names(), virsh, "undefine", name, *options)
+
+
+def _unless(is_done: Callable[[], bool], virsh: Virsh, *arguments: str) -> None:
+    """What fails for having been done already has not failed."""
+    try:
+        virsh.said(*arguments)
+    except SandboxError:
+        if not is_done():
+            raise
 
 
 def free_fleet_name(virsh: Virsh, wanted: str, suffix: str) -> str:
