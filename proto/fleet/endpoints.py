@@ -37,6 +37,18 @@ def is_every_address(endpoint: str) -> bool:
     return endpoint.rpartition(":")[0] in _EVERY_ADDRESS
 
 
+def target(endpoint: str) -> str:
+    """As gRPC dials it: an address as it is, and only a name is looked up. What is no endpoint is
+    looked up too, and so it is not found."""
+    try:
+        host, _ = _split(endpoint, least_port=1)
+    except BadEndpoint:
+        return f"dns:///{endpoint}"
+    if host.startswith("["):
+        return f"ipv6:{endpoint}"
+    return f"{'ipv4:' if host.rpartition('.')[2].isdecimal() else 'dns:///'}{endpoint}"
+
+
 def _split(text: str, least_port: int) -> tuple[str, int]:
     """Host, in brackets where it is an IPv6 address, and port. Raises BadEndpoint."""
     host, colon, port = text.rpartition(":")

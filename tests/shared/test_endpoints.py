@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fleet.endpoints import BadEndpoint, dialled, is_every_address, listened
+from fleet.endpoints import BadEndpoint, dialled, is_every_address, listened, target
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,21 @@ def test_what_is_none_is_refused_with_the_reason(text: str, why: str) -> None:
         with pytest.raises(BadEndpoint, match=why) as told:
             read(text)
         assert "is not HOST:PORT" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "named"),
+    [
+        ("192.0.2.7:7440", "ipv4:192.0.2.7:7440"),
+        ("[2001:db8::1]:7440", "ipv6:[2001:db8::1]:7440"),
+        ("dom0-7.example:7440", "dns:///dom0-7.example:7440"),
+        ("7.example:7440", "dns:///7.example:7440"),
+    ],
+)
+def test_only_a_name_is_looked_up(endpoint: str, named: str) -> None:
+    assert dialled(endpoint) == endpoint and target(endpoint) == named
+
+
+@pytest.mark.parametrize("text", ["999.0.0.1:1", "192.0.2.7:65536", "[zz]:1", "unix:/run/x", ""])
+def test_what_is_none_is_looked_up_in_vain(text: str) -> None:
+    assert target(text) == f"dns:///{text}"

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import grpc
 
 from fleet.certificates.certificate_dates import CertificateFile, why_refused, with_faults
+from fleet.endpoints import target
 from fleet.transport import (
     CONTROLLER_NAME,
     Credentials,
@@ -51,7 +52,7 @@ class GrpcControllerClient:
     async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
         options = channel_options(CONTROLLER_NAME)
         async with grpc.aio.secure_channel(
-            endpoint, self._identity.for_channel(), options
+            target(endpoint), self._identity.for_channel(), options
         ) as channel:
             stub = cluster_grpc.ClusterServiceStub(channel)
             request = cluster.AnnounceRequest(address=address, facts=facts)
@@ -66,7 +67,7 @@ class GrpcControllerClient:
         """Raises CannotRenew."""
         options = channel_options(CONTROLLER_NAME)
         credentials = self._identity.for_channel()
-        async with grpc.aio.secure_channel(endpoint, credentials, options) as channel:
+        async with grpc.aio.secure_channel(target(endpoint), credentials, options) as channel:
             stub = cluster_grpc.ClusterServiceStub(channel)
             try:
                 answer: joining.RenewResponse = await stub.Renew(request, timeout=self._deadline)

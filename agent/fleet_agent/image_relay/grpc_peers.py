@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 
+from fleet.endpoints import target
 from fleet.transport import Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
@@ -27,7 +28,7 @@ class GrpcPeers:
     ) -> AsyncGenerator[wire.ImageChunk]:
         options = channel_options(dns_name(Role.AGENT, host))
         async with grpc.aio.secure_channel(
-            f"dns:///{address}", self._credentials(), options
+            target(address), self._credentials(), options
         ) as channel:
             call: Any = AgentServiceStub(channel).SendImage(request)
             try:

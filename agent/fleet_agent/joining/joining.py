@@ -10,6 +10,7 @@ from time import time
 import grpc
 
 from fleet.certificates.authorities import digests
+from fleet.endpoints import target
 from fleet.peers import is_name
 from fleet.transport import CONTROLLER_NAME, channel_options, detail_of
 from fleet.v1 import joining_pb2 as wire
@@ -97,7 +98,7 @@ async def _call(endpoint: str, authority: bytes, request: wire.JoinRequest) -> w
     """Raises JoinRefused, JoinFailed."""
     credentials = grpc.ssl_channel_credentials(authority)
     options = channel_options(CONTROLLER_NAME, _MOST)
-    async with grpc.aio.secure_channel(endpoint, credentials, options) as channel:
+    async with grpc.aio.secure_channel(target(endpoint), credentials, options) as channel:
         try:
             answer: wire.JoinResponse = await JoinServiceStub(channel).Join(
                 request, timeout=JOIN_SECONDS

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from fleet.certificates.authorities import as_pem, digest
 from fleet.certificates.certificate import read_certificate
 
 SECONDS = 10.0
+_READ_BYTES = 64 * 1024
 _FORM = "%Y-%m-%d %H:%M UTC"
 
 
@@ -46,22 +49,45 @@ async def authority_of(endpoint: str, wanted: bytes, now: datetime | None = None
 def _shown(endpoint: str) -> list[bytes]:
     """DER of what the server shows, whoever it is; it is told nothing. Raises NotReached."""
     host, _, port = endpoint.rpartition(":")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
     try:
-        with (
-            socket.create_connection((host.strip("[]"), int(port)), SECONDS) as plain,
-            context.wrap_socket(plain) as secured,
-        ):
-            return _chain(secured)
+        with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as connection:
+            return _chain(_greeted(connection))
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise NotReached(f"nobody answers at {endpoint} ({why})") from error
 
 
-def _chain(secured: ssl.SSLSocket) -> list[bytes]:
-    """From Python 3.13 on a method of the socket; before, of what is below it, from 3.10 on."""
+def _greeted(connection: socket.socket) -> ssl.SSLObject:
+    """Once the server has shown its certificates. What would end its half of the handshake is not
+    sent: it makes no connection of HTTP for somebody who leaves. Raises OSError."""
+    came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
+    secured = _believing_nobody().wrap_bio(came, goes)
+    deadline = time.monotonic() + SECONDS
+    while True:
+        try:
+            secured.do_handshake()
+        except ssl.SSLWantReadError:
+            if (rest := deadline - time.monotonic()) <= 0:
+                raise TimeoutError("it takes too long") from None
+            connection.settimeout(rest)
+            connection.sendall(goes.read())
+            if not (received := connection.recv(_READ_BYTES)):
+                raise ConnectionError("it hung up") from None
+            came.write(received)
+        else:
+            return secured
+
+
+@cache
+def _believing_nobody() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context
+
+
+def _chain(secured: ssl.SSLObject) -> list[bytes]:
+    """From Python 3.13 on a method of this; before, of what is below it, from 3.10 on."""
     below: Any = secured
     if hasattr(below, "get_unverified_chain"):
         return [bytes(der) for der in below.get_unverified_chain()]

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 
+from fleet.endpoints import target
 from fleet.transport import Credentials, Role, channel_options, dns_name
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1.agent_pb2_grpc import AgentServiceStub
@@ -43,9 +44,7 @@ class GrpcDialer:
         self._open += 1
         options = channel_options(dns_name(Role.AGENT, host_id), MOST_REPORT_BYTES)
         # The scheme is ours: an address is a host and a port, whatever it looks like.
-        channel = grpc.aio.secure_channel(
-            f"dns:///{address}", self._identity.for_channel(), options
-        )
+        channel = grpc.aio.secure_channel(target(address), self._identity.for_channel(), options)
         return GrpcConnection(channel, f"{host_id} at {address}", self._closed)
 
     def _closed(self) -> None:

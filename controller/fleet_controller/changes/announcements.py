@@ -14,6 +14,7 @@ import structlog
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.agents.links import Links
+from fleet_controller.batch_queue import BatchQueue
 from fleet_controller.core.hosts import announced
 from fleet_controller.core.model import HostRecord
 from fleet_controller.core.refusals import Reason, Refused, expelled
@@ -30,7 +31,8 @@ _ANNOUNCEMENTS = Rate(per_second=0.5, burst=30)
 # Changes of one host's record for what it announces. A host that starts tells of its limits, and
 # then of each image that is imported; whoever imported it waits for that.
 CHANGES = Rate(per_second=0.1, burst=4)
-
+# Seconds. A transaction takes longer to write than a host to announce itself.
+BATCHES_APART = 0.1
 
 _log = structlog.get_logger(__name__)
 
@@ -64,7 +66,7 @@ class Announcements:
         self._memory = memory
         self._writer = writer
         self._links = links
-        self._queue: asyncio.Queue[_Announcement] = asyncio.Queue()
+        self._queue: BatchQueue[_Announcement] = BatchQueue(BATCHES_APART, memory.clock)
         self._buckets = TokenBuckets(_ANNOUNCEMENTS)  # by host
         self._changes = TokenBuckets(CHANGES)  # of the hosts' records
         self._later: dict[str, _Announcement] = {}  # the newest of each host
@@ -75,7 +77,7 @@ class Announcements:
         Raises Refused, StoreError."""
         self._check_rate(host_id)
         announcement = _Announcement(host_id, address, facts)
-        self._queue.put_nowait(announcement)
+        self._queue.put(announcement)
         await announcement.done
 
     async def run(self) -> None:
@@ -88,14 +90,10 @@ class Announcements:
         batch: list[_Announcement] = []
         try:
             while True:
-                batch = [await self._queue.get()]
-                while not self._queue.empty() and len(batch) < self._writer.max_writes:
-                    batch.append(self._queue.get_nowait())
+                batch = await self._queue.take(self._writer.max_writes)
                 await self._write(batch)
         finally:
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            for announcement in batch:
+            for announcement in (*batch, *self._queue.left()):
                 announcement.done.cancel()
 
     async def _take_up_later_ones(self) -> None:
@@ -105,7 +103,7 @@ class Announcements:
             while self._later:
                 await asyncio.sleep(min(map(self._due_in, self._later)))
                 for host_id in [host for host in self._later if self._due_in(host) <= 0]:
-                    self._queue.put_nowait(self._later.pop(host_id))
+                    self._queue.put(self._later.pop(host_id))
 
     async def _write(self, batch: list[_Announcement]) -> None:
         async def once() -> list[str]:
@@ -119,7 +117,7 @@ class Announcements:
         except Outdated:
             for announcement in batch:  # decided again with the next batch
                 if announcement.waits or not announcement.done.done():
-                    self._queue.put_nowait(announcement)
+                    self._queue.put(announcement)
             return
         except StoreError as error:
             for announcement in batch:

@@ -23,6 +23,7 @@ from fleet.certificates.join_token import hash_of
 from fleet.certificates.signing_request import BadRequest, SigningRequest, checked
 from fleet.peers import parse_peer
 from fleet.v1 import joining_pb2 as joining
+from fleet_controller.batch_queue import BatchQueue
 from fleet_controller.core.joining.admission import check_clock, check_use
 from fleet_controller.core.joining.records import JoinedRecord, TokenRecord
 from fleet_controller.core.refusals import Reason, Refused, expelled
@@ -35,6 +36,8 @@ from fleet_controller.mirror.records import Write, put_joined, put_token
 
 # A machine's record and its line of the audit trail; the tokens' records beside them.
 _WRITES_OF_ONE = 3
+# Seconds. A transaction takes longer to write than a machine to ask.
+BATCHES_APART = 0.1
 _LEADS_NO_MORE = "this controller leads no longer"
 _log = structlog.get_logger(__name__)
 NO_KEY = (
@@ -80,7 +83,7 @@ class Joins:
         self._issuer = issuer
         self._controllers = controllers
         self._settings = settings
-        self._queue: asyncio.Queue[_Joining] = asyncio.Queue()
+        self._queue: BatchQueue[_Joining] = BatchQueue(BATCHES_APART, memory.clock)
         self._rates = JoinRates()
         self._over = False
 
@@ -102,15 +105,11 @@ class Joins:
         most = max(1, self._writer.max_writes // _WRITES_OF_ONE)
         try:
             while True:
-                batch = [await self._queue.get()]
-                while not self._queue.empty() and len(batch) < most:
-                    batch.append(self._queue.get_nowait())
+                batch = await self._queue.take(most)
                 await self._admit(batch)
         finally:
             self._over = True
-            while not self._queue.empty():
-                batch.append(self._queue.get_nowait())
-            for one in batch:
+            for one in (*batch, *self._queue.left()):
                 one.fail(LeadershipLost(_LEADS_NO_MORE))
 
     def _looked_at(self, request: joining.JoinRequest) -> SigningRequest:
@@ -136,7 +135,7 @@ class Joins:
     async def _admitted(self, one: _Joining) -> _Admitted:
         if self._over:
             raise LeadershipLost(_LEADS_NO_MORE)
-        self._queue.put_nowait(one)
+        self._queue.put(one)
         return await one.done
 
     async def _admit(self, batch: list[_Joining]) -> None:

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from fleet.changes.change_deadline import CHANGE_DEADLINE_METADATA
 from fleet.changes.change_id import CHANGE_METADATA
+from fleet.endpoints import target
 from fleet.peers import NoRole, peer_of
 from fleet.service import Context, no_role
 from fleet.transport import (
@@ -103,7 +104,7 @@ class LeaderChannel:
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", _RECONNECT_MS),
             ]
-            self._channel = grpc.aio.secure_channel(address, credentials, options)
+            self._channel = grpc.aio.secure_channel(target(address), credentials, options)
             if old is not None and moved:
                 await old.close()
             elif old is not None:  # with another certificate: calls of the former go on

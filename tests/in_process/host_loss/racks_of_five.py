@@ -89,6 +89,7 @@ def play(
         async with leading(store, network, settings) as leader:
             made = Cluster(leader, store, network, world)
             world.is_lost = lambda host: host in leader.memory.state.lost
+            announced = []
             for number in range(hosts):
                 name = f"h{number:02}"
                 network.agents[f"{name}:1"] = ObedientAgent(name, world, Random(number))
@@ -97,7 +98,8 @@ def play(
                     labels={"rack": f"r{number // 5}"},
                     capacity=types.Capacity(guests=guests),
                 )
-                await leader.announcements.announce(name, f"{name}:1", facts)
+                announced.append(leader.announcements.announce(name, f"{name}:1", facts))
+            await asyncio.gather(*announced)
             await until(lambda: leader.memory.links.by_health[Health.LIVE] == hosts)
             await leader.fleets.apply("spv", spec(), ME)
             beating = asyncio.create_task(network.beating())

@@ -89,12 +89,14 @@ def play(scenario: Scenario, loss: LossSettings = UNBOUND, hosts: int = 4) -> No
         ):
             made = Cluster(leader, network, at_hand, stack)
             made.world.is_lost = lambda host: host in leader.memory.state.lost
+            announced = []
             for number in range(hosts):
                 name = f"h{number:02}"
                 agent = ObedientAgent(name, made.world, Random(number))
                 network.agents[f"{name}:1"] = made.standbys.agents[f"{name}:1"] = agent
                 facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=10))
-                await leader.announcements.announce(name, f"{name}:1", facts)
+                announced.append(leader.announcements.announce(name, f"{name}:1", facts))
+            await asyncio.gather(*announced)
             await until(lambda: leader.memory.links.by_health[Health.LIVE] == hosts)
             await leader.fleets.apply("spv", SPEC, ME)
             beating = asyncio.create_task(_beat(network))

@@ -84,9 +84,11 @@ class Site:
         return found
 
     async def announce(self, *hosts: str) -> None:
-        for name in hosts or tuple(f"h{number}" for number in range(HOSTS)):
-            facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=20))
-            await self.chief.announcements.announce(name, f"{name}:1", facts)
+        """All at once, as they do."""
+        facts = types.HostFacts(incarnation="i", capacity=types.Capacity(guests=20))
+        announce = self.chief.announcements.announce
+        names = hosts or tuple(f"h{number}" for number in range(HOSTS))
+        await asyncio.gather(*(announce(name, f"{name}:1", facts) for name in names))
 
     async def scale(self, total: int) -> None:
         await self.chief.fleets.scale("spv", total, ME)

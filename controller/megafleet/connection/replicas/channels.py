@@ -7,7 +7,6 @@ whichever has a connection first is asked. As long as there is none, nothing has
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from types import TracebackType
 
 import grpc
 
+from fleet.endpoints import target
 from fleet.transport import CONTROLLER_NAME, Identity, channel_options
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 
@@ -85,7 +85,7 @@ class Channels:
             if endpoint not in self._channels:
                 common = [one for one in channel_options(CONTROLLER_NAME) if one[0] not in _OWN]
                 self._channels[endpoint] = grpc.secure_channel(
-                    _target(endpoint), self._credentials, options=[*common, *_OWN.items()]
+                    target(endpoint), self._credentials, options=[*common, *_OWN.items()]
                 )
             return self._channels[endpoint]
 
@@ -161,11 +161,3 @@ class _Callback:
         if state is grpc.ChannelConnectivity.IDLE and not self._dialled:
             self._dialled = True
             self._dials.listen(self._channel, self, dial=True)
-
-
-def _target(endpoint: str) -> str:
-    """Without asking a resolver where the endpoint is an address already."""
-    host, _, port = endpoint.rpartition(":")
-    if host.startswith("["):
-        return f"ipv6:{endpoint}"
-    return f"ipv4:{endpoint}" if re.fullmatch(r"[0-9.]+", host) else f"dns:///{host}:{port}"
