@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from tests.processes.daemons import Controller, Daemon, channel_to, stub_for
 from tests.processes.etcd_process import EtcdProcess, free_ports
 from tests.processes.fleetctl_process import Fleetctl
 
-PROCESSES = 4
+PROCESSES = os.cpu_count() or 1  # of hollow hosts
 _IDLE_SECONDS = 20.0
 _PAUSE = 0.5  # between two questions: they are the controller's work, too
 

@@ -8,6 +8,7 @@ import grpc
 
 from fleet.certificates.certificate_dates import CertificateFile, why_refused, with_faults
 from fleet.endpoints import target
+from fleet.single_call import single_call
 from fleet.transport import (
     CONTROLLER_NAME,
     Credentials,
@@ -15,7 +16,6 @@ from fleet.transport import (
     detail_of,
 )
 from fleet.v1 import cluster_pb2 as cluster
-from fleet.v1 import cluster_pb2_grpc as cluster_grpc
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 from fleet_agent.controllers.announcer import AnnounceRefused, ControllerUnreachable, NotLeader
@@ -29,6 +29,8 @@ def told_nobody(controllers: Sequence[str], trust: joining.Trust | None) -> None
     return
 
 
+_METHODS = cluster.DESCRIPTOR.services_by_name["ClusterService"].methods_by_name
+_ANNOUNCE, _RENEW = _METHODS["Announce"], _METHODS["Renew"]
 UNREACHABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
@@ -54,10 +56,10 @@ class GrpcControllerClient:
         async with grpc.aio.secure_channel(
             target(endpoint), self._identity.for_channel(), options
         ) as channel:
-            stub = cluster_grpc.ClusterServiceStub(channel)
+            call = single_call(channel, _ANNOUNCE, cluster.AnnounceResponse)
             request = cluster.AnnounceRequest(address=address, facts=facts)
             try:
-                answer = await stub.Announce(request, timeout=self._deadline)
+                answer = await call(request, timeout=self._deadline)
             except grpc.aio.AioRpcError as error:
                 raise self._translated(endpoint, error) from error
         self._told(answer.controllers, answer.trust if answer.HasField("trust") else None)
@@ -68,9 +70,9 @@ class GrpcControllerClient:
         options = channel_options(CONTROLLER_NAME)
         credentials = self._identity.for_channel()
         async with grpc.aio.secure_channel(target(endpoint), credentials, options) as channel:
-            stub = cluster_grpc.ClusterServiceStub(channel)
+            call = single_call(channel, _RENEW, joining.RenewResponse)
             try:
-                answer: joining.RenewResponse = await stub.Renew(request, timeout=self._deadline)
+                answer = await call(request, timeout=self._deadline)
             except grpc.aio.AioRpcError as error:
                 raise CannotRenew(str(self._translated(endpoint, error))) from error
         return answer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import grpc
@@ -12,7 +13,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from fleet.serving.call_counts import CallBounds, CallCounts
-from fleet.serving.gate import Gate, longest_request, rules_of
+from fleet.serving.gate import Gate, Rule, longest_request, rules_of
 from fleet.serving.server_options import server_options
 from fleet.transport import Role
 from fleet.v1 import agent_pb2_grpc as wire_grpc
@@ -73,6 +74,12 @@ class _Unregistered:
         """They are in the generic handler already."""
 
 
+@cache
+def _rules() -> Mapping[str, Rule]:
+    """Of all hosts of a process, which may be a thousand."""
+    return rules_of(AgentApi, DESCRIPTOR)
+
+
 class AgentServer:
     """Bound at construction, so that its port is known before it serves."""
 
@@ -84,7 +91,7 @@ class AgentServer:
     ) -> None:
         """`credentials`: where they follow files, they are made for each port that is tried: gRPC
         takes such once, whether the port could be had or not."""
-        rules = rules_of(api, DESCRIPTOR)
+        rules = _rules()
         self._server = grpc.aio.server(
             interceptors=(Gate(rules, admit, CallCounts(_BOUNDS)),),
             options=server_options(longest_request(rules), _CALLS, _CONNECTIONS),

@@ -16,7 +16,10 @@ from functools import lru_cache
 
 # Tags of DER (X.690) and of GeneralName (RFC 5280, 4.2.1.6).
 _SEQUENCE, _OBJECT_ID, _OCTETS, _UTC_TIME, _TIME = 0x30, 0x06, 0x04, 0x17, 0x18
-_TIMES = {_UTC_TIME: "%y%m%d%H%M%SZ", _TIME: "%Y%m%d%H%M%SZ"}
+# Digits of the year. Those of two digits are of 1950 to 2049 (RFC 5280, 4.1.2.5.1).
+_YEARS = {_UTC_TIME: 2, _TIME: 4}
+_DATE = re.compile(rb"(\d\d|\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z")
+_NO_DATE = "it is no X.509 certificate: its dates are none"
 _VERSION, _EXTENSIONS = 0xA0, 0xA3
 _DNS_NAME = 0x82
 _OTHER_NAMES = {0x81: "e-mail", 0x86: "URI", 0x87: "IP address"}
@@ -75,10 +78,16 @@ def _names(extensions: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _time(tag: int, text: bytes) -> datetime:
-    form = _TIMES.get(tag)
-    if form is None:
-        raise ValueError("it is no X.509 certificate: its dates are none")
-    return datetime.strptime(text.decode("ascii"), form).replace(tzinfo=UTC)
+    found = _DATE.fullmatch(text)
+    if found is None or len(found[1]) != _YEARS.get(tag):
+        raise ValueError(_NO_DATE)
+    year, month, day, hour, minute, second = map(int, found.groups())
+    if tag == _UTC_TIME:
+        year += 1900 if year >= 50 else 2000
+    try:
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
+    except ValueError as error:
+        raise ValueError(_NO_DATE) from error
 
 
 def _parts(content: bytes) -> Iterator[tuple[int, bytes]]:

@@ -37,8 +37,11 @@ class CannotIssue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
+    """`digest`: SHA-256 of the certificate's DER."""
+
     certificate: x509.Certificate
     pem: bytes
+    digest: bytes
     key: ec.EllipticCurvePrivateKey
 
 
@@ -48,6 +51,7 @@ class HostIssuer:
     def __init__(self, folder: Path, authorities: Callable[[], bytes], valid: timedelta) -> None:
         """`authorities`: PEM of what this controller trusts now. Raises CannotIssue, OSError."""
         self._folder = folder
+        self._files = str(folder / ISSUING_FILE), str(folder / ISSUING_KEY_FILE)
         self._authorities = authorities
         self._valid = valid
         self._stamp = self._present()
@@ -71,8 +75,8 @@ class HostIssuer:
     @property
     def trust(self) -> joining.Trust:
         """What hosts are to hold by now."""
-        issuing = certificates_in(self._current().pem)[0]
-        return joining.Trust(authorities=digests(self._authorities()), issuing=digest(issuing))
+        issuing = self._current().digest
+        return joining.Trust(authorities=digests(self._authorities()), issuing=issuing)
 
     def issue(self, request: SigningRequest, now: datetime) -> bytes:
         """PEM: the host's certificate, then the issuing one. Raises CannotIssue."""
@@ -120,7 +124,7 @@ class HostIssuer:
         return self._loaded
 
     def _present(self) -> Stamp:
-        return stamp_of(self._folder / ISSUING_FILE, self._folder / ISSUING_KEY_FILE)
+        return stamp_of(*self._files)
 
     def _load(self) -> _Loaded:
         """Raises CannotIssue, OSError."""
@@ -149,7 +153,7 @@ class HostIssuer:
             wrong = f"{ISSUING_KEY_FILE} is not the key of {ISSUING_FILE}"
             raise CannotIssue(f"{self._folder}: {wrong}")
         self._check_signs_hosts_only(certificate)
-        return _Loaded(certificate, pem, key)
+        return _Loaded(certificate, pem, digest(certificates_in(pem)[0]), key)
 
     def _check_signs_hosts_only(self, certificate: x509.Certificate) -> None:
         """A key that could sign more does not belong on a controller. Raises CannotIssue."""

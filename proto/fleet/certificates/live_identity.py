@@ -30,6 +30,7 @@ class LiveIdentity:
         """`changed` is told, in words, what was taken into use or was not; from any thread. Raises
         OSError as Identity.load."""
         self.folder = folder
+        self._files = tuple(str(folder / name) for name in _FILES)  # looked at for each handshake
         self._changed = changed
         self._stamp = self._present()
         self._identity = Identity.load(folder)
@@ -86,7 +87,7 @@ class LiveIdentity:
         )
 
     def _present(self) -> Stamp:
-        return _stamp(self.folder)
+        return stamp_of(*self._files)
 
 
 def _configuration(identity: Identity) -> grpc.ServerCertificateConfiguration:
