@@ -278,6 +278,16 @@ def test_what_is_restarting_is_down_though_it_is_said_to_run() -> None:
     assert decided.budgets[UID].down == 3
 
 
+def test_what_may_have_been_restarted_long_ago_is_no_free_prey() -> None:
+    """A leader that is new has not heard yet, of VMs that run, that their restart is over."""
+    world = world_of(at_most=3)
+    give(world, Action.REIMAGE)
+    view = world.view()
+    told = msgspec.structs.replace(view.observed[UID], restarting=IndexSet.span(11, 16))
+    decided = decide(msgspec.structs.replace(view, observed={UID: told}), 250)
+    assert not decided.assignments
+
+
 def test_an_order_given_again_goes_on_with_what_is_left_of_the_first() -> None:
     world = world_of()
     give(world, Action.REIMAGE, IndexSet.span(0, 8))

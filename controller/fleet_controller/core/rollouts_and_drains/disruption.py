@@ -152,7 +152,8 @@ class Room:
         runs = observed.running - observed.restarting - changed
         self.down = fleet.wanted - off - runs
         free = off | (IndexSet.span(0, 2**32) - fleet.wanted)
-        self.costless = (self.down - observed.unknown) | free  # surely down, or not wanted
+        may_run = observed.unknown | observed.restarting
+        self.costless = (self.down - may_run) | free  # surely down, or not wanted
         self.lasting = self.down & (observed.failed | observed.unknown)
         self.before = None if view.begun_unknown else view.begun_anew.get(fleet.uid, 0)
         self.begun = 0
