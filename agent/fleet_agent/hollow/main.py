@@ -15,6 +15,7 @@ import time
 import uuid
 import zlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -35,9 +36,11 @@ from fleet_agent.hollow.joining import join_all
 from fleet_agent.hollow.listing import ListingServer
 from fleet_agent.hollow.loopback import LOOPBACK, free_ports
 from fleet_agent.joining.token_sources import Invitation, NoToken, token_in
-from fleet_agent.metrics.endpoint import MetricsEndpoint
 from fleet_agent.reconcile.loop import LoopSettings
 from fleet_agent.reconcile.runner import RunnerSettings
+
+if TYPE_CHECKING:
+    from fleet_agent.metrics.endpoint import MetricsEndpoint
 
 # A listening socket, a controller's connection, another for announcing, and room for a second
 # controller; the rest is gRPC's own, Python's, and the files it opens.
@@ -175,7 +178,7 @@ async def run(options: argparse.Namespace) -> None:
         ),
         announce=AnnounceSettings(),
     )
-    metrics = MetricsEndpoint(options.metrics_listen) if options.metrics_listen else None
+    metrics = _metrics(options.metrics_listen) if options.metrics_listen else None
     around = HollowEnvironment(
         clock=time.monotonic,
         jitter=random.Random(f"{options.seed}/{options.hosts[0]}").random,
@@ -221,6 +224,12 @@ async def run(options: argparse.Namespace) -> None:
         # Nothing of a hollow host is to be saved, and to stop thousands of servers one by one
         # takes seconds.
         os._exit(0)
+
+
+def _metrics(address: str) -> MetricsEndpoint:
+    from fleet_agent.metrics.endpoint import MetricsEndpoint  # what it needs takes long to load
+
+    return MetricsEndpoint(address)
 
 
 async def bring_up(hosts: list[HollowHost], memory: Memory, group: asyncio.TaskGroup) -> None:

@@ -49,5 +49,8 @@ class IdentityFolder:
             pass
 
     def _replace(self, name: str, content: bytes) -> None:
-        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_private(self.path / name, content, lasting=self._lasting)
+        try:
+            replace_private(self.path / name, content, lasting=self._lasting)
+        except FileNotFoundError:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            replace_private(self.path / name, content, lasting=self._lasting)

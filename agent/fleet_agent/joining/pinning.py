@@ -8,9 +8,7 @@ with that one for the authority. So whoever listens in between sees no token.
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
-import time
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -34,7 +32,7 @@ class Stranger(Exception):
 
 async def authority_of(endpoint: str, wanted: bytes, now: datetime | None = None) -> bytes:
     """PEM of the authority with this digest. Raises NotReached, Stranger."""
-    chain = await asyncio.to_thread(_shown, endpoint)
+    chain = await _shown(endpoint)
     found = next((der for der in chain if digest(der) == wanted), None)
     if found is None:
         raise Stranger(
@@ -46,32 +44,35 @@ async def authority_of(endpoint: str, wanted: bytes, now: datetime | None = None
     return authority
 
 
-def _shown(endpoint: str) -> list[bytes]:
+async def _shown(endpoint: str) -> list[bytes]:
     """DER of what the server shows, whoever it is; it is told nothing. Raises NotReached."""
     host, _, port = endpoint.rpartition(":")
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), SECONDS) as connection:
-            return _chain(_greeted(connection))
+        async with asyncio.timeout(SECONDS):
+            reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+            try:
+                return _chain(await _greeted(reader, writer))
+            finally:
+                writer.transport.abort()
+    except TimeoutError as error:
+        why = f"no certificate within {SECONDS:g} s"
+        raise NotReached(f"nobody answers at {endpoint} ({why})") from error
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise NotReached(f"nobody answers at {endpoint} ({why})") from error
 
 
-def _greeted(connection: socket.socket) -> ssl.SSLObject:
+async def _greeted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> ssl.SSLObject:
     """Once the server has shown its certificates. What would end its half of the handshake is not
     sent: it makes no connection of HTTP for somebody who leaves. Raises OSError."""
     came, goes = ssl.MemoryBIO(), ssl.MemoryBIO()
     secured = _believing_nobody().wrap_bio(came, goes)
-    deadline = time.monotonic() + SECONDS
     while True:
         try:
             secured.do_handshake()
         except ssl.SSLWantReadError:
-            if (rest := deadline - time.monotonic()) <= 0:
-                raise TimeoutError("it takes too long") from None
-            connection.settimeout(rest)
-            connection.sendall(goes.read())
-            if not (received := connection.recv(_READ_BYTES)):
+            writer.write(goes.read())
+            if not (received := await reader.read(_READ_BYTES)):
                 raise ConnectionError("it hung up") from None
             came.write(received)
         else:

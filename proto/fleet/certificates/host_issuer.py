@@ -29,6 +29,10 @@ HOST_DAYS = 14.0
 # Clocks of hosts differ: a certificate is good from a little before it was made; from a quarter of
 # its life at most.
 CLOCK_SKEW = timedelta(minutes=10)
+_NO_AUTHORITY = x509.BasicConstraints(ca=False, path_length=None)
+_BOTH_ENDS = x509.ExtendedKeyUsage(
+    [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
+)
 
 
 class CannotIssue(Exception):
@@ -37,11 +41,12 @@ class CannotIssue(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
-    """`digest`: SHA-256 of the certificate's DER."""
+    """`digest`: SHA-256 of the certificate's DER. `names_it`: how others say who has signed."""
 
     certificate: x509.Certificate
     pem: bytes
     digest: bytes
+    names_it: x509.AuthorityKeyIdentifier
     key: ec.EllipticCurvePrivateKey
 
 
@@ -90,8 +95,6 @@ class HostIssuer:
             )
         until = min(now + self._valid, by.certificate.not_valid_after_utc)
         holder = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, request.host[:64])])
-        identifier = x509.SubjectKeyIdentifier.from_public_key(by.key.public_key())
-        usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         names = [x509.DNSName(dns_name(Role.AGENT, request.host))]
         certificate = (
             x509.CertificateBuilder()
@@ -101,13 +104,10 @@ class HostIssuer:
             .serial_number(x509.random_serial_number())
             .not_valid_before((now - min(CLOCK_SKEW, self._valid / 4)).replace(microsecond=0))
             .not_valid_after(until.replace(microsecond=0))
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(_NO_AUTHORITY, critical=True)
+            .add_extension(_BOTH_ENDS, critical=False)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
-                critical=False,
-            )
+            .add_extension(by.names_it, critical=False)
             .sign(by.key, hashes.SHA256())
         )
         return certificate.public_bytes(serialization.Encoding.PEM) + by.pem
@@ -153,7 +153,9 @@ class HostIssuer:
             wrong = f"{ISSUING_KEY_FILE} is not the key of {ISSUING_FILE}"
             raise CannotIssue(f"{self._folder}: {wrong}")
         self._check_signs_hosts_only(certificate)
-        return _Loaded(certificate, pem, digest(certificates_in(pem)[0]), key)
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        names_it = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+        return _Loaded(certificate, pem, digest(certificates_in(pem)[0]), names_it, key)
 
     def _check_signs_hosts_only(self, certificate: x509.Certificate) -> None:
         """A key that could sign more does not belong on a controller. Raises CannotIssue."""
