@@ -103,7 +103,7 @@ def _renew(
     say("another issuing key: all renew")
     began, before = time.monotonic(), cpu_seconds(pid)
     issuing_folder(home / "issuing")
-    until(lambda: _status(stub).hosts_to_renew > 0, "it is noticed")
+    until(lambda: _status(stub).hosts_to_renew > 0, "it is noticed", 60.0, _PAUSE)
     until(lambda: _status(stub).hosts_to_renew == 0, "all have renewed", 600.0, _LONG_PAUSE)
     took = time.monotonic() - began
     used = cpu_seconds(pid) - before - idle * took

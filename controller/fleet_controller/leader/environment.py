@@ -53,8 +53,9 @@ class LeaderSettings:
     links: LinkSettings = field(default_factory=LinkSettings)
 
 
-# A renewal is some 4 ms of the leader's: so many leave it most of its time.
-RENEWALS_A_SECOND = 50
+# A renewal is some 5 ms of the leader's: so many leave it half of its time. One at a time, with
+# rests between them, they take it longer each.
+RENEWALS_A_SECOND = 100
 LONGEST_SPREAD_SECONDS = 600
 
 
