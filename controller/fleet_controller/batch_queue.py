@@ -8,12 +8,15 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+# Seconds. A transaction takes longer to write than its next caller to come.
+APART = 0.1
+
 
 class BatchQueue(Generic[T]):
     """Whoever comes alone is taken at once. Those that come within `apart` seconds after a batch
     are the next one: while thousands come, one after another, a transaction is for many."""
 
-    def __init__(self, apart: float, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], apart: float = APART) -> None:
         """`clock`: monotonic, in seconds."""
         self._apart = apart
         self._clock = clock

@@ -11,7 +11,7 @@ from tests.virtual_loop import virtual
 
 
 def queue(apart: float = 0.1) -> BatchQueue[int]:
-    return BatchQueue(apart, asyncio.get_running_loop().time)
+    return BatchQueue(asyncio.get_running_loop().time, apart)
 
 
 @virtual

@@ -31,8 +31,6 @@ _ANNOUNCEMENTS = Rate(per_second=0.5, burst=30)
 # Changes of one host's record for what it announces. A host that starts tells of its limits, and
 # then of each image that is imported; whoever imported it waits for that.
 CHANGES = Rate(per_second=0.1, burst=4)
-# Seconds. A transaction takes longer to write than a host to announce itself.
-BATCHES_APART = 0.1
 
 _log = structlog.get_logger(__name__)
 
@@ -66,7 +64,7 @@ class Announcements:
         self._memory = memory
         self._writer = writer
         self._links = links
-        self._queue: BatchQueue[_Announcement] = BatchQueue(BATCHES_APART, memory.clock)
+        self._queue: BatchQueue[_Announcement] = BatchQueue(memory.clock)
         self._buckets = TokenBuckets(_ANNOUNCEMENTS)  # by host
         self._changes = TokenBuckets(CHANGES)  # of the hosts' records
         self._later: dict[str, _Announcement] = {}  # the newest of each host

@@ -36,8 +36,6 @@ from fleet_controller.mirror.records import Write, put_joined, put_token
 
 # A machine's record and its line of the audit trail; the tokens' records beside them.
 _WRITES_OF_ONE = 3
-# Seconds. A transaction takes longer to write than a machine to ask.
-BATCHES_APART = 0.1
 _LEADS_NO_MORE = "this controller leads no longer"
 _log = structlog.get_logger(__name__)
 NO_KEY = (
@@ -83,7 +81,7 @@ class Joins:
         self._issuer = issuer
         self._controllers = controllers
         self._settings = settings
-        self._queue: BatchQueue[_Joining] = BatchQueue(BATCHES_APART, memory.clock)
+        self._queue: BatchQueue[_Joining] = BatchQueue(memory.clock)
         self._rates = JoinRates()
         self._over = False
 

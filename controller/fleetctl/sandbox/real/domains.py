@@ -101,7 +101,10 @@ def remove(virsh: Virsh, consoles: Path, phases: Phases) -> int:
                     phase.show(f"{number} of {counted(len(names), 'domain')} removed")
             removed.update(names)
         else:
-            raise SandboxError(f"domain {names[0]} is there again each time it is removed")
+            raise SandboxError(
+                f"domain {names[0]} is there again each time that it is removed: see who makes it "
+                f"('virsh -c {virsh.uri} list --all'), then try again"
+            )
         phase.outcome = f"{counted(len(removed), 'domain')} removed"
     return len(removed)
 

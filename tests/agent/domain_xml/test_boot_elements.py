@@ -19,7 +19,7 @@ from fleet_agent.core.domain.domain_mark import parsed
 from fleet_agent.core.domain.domain_xml import domain_xml
 from fleet_agent.core.domain.flavour import Flavour
 from fleet_agent.core.domain.uefi_files import uefi_files
-from tests.agent.test_domain_xml import DISK, Change, batch
+from tests.agent.domain_xml.asked_domains import DISK, Change, batch
 
 SCHEMA = Path("/usr/share/libvirt/schemas/domain.rng")
 UEFI = UefiFiles("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd")

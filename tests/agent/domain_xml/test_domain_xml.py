@@ -1,8 +1,7 @@
-"""Definitions: what is asked for, what comes back, and whose it is."""
+"""Definitions: what is asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,73 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import etree
 
-from fleet.identity import MAX_INDEX, Fleet
-from fleet.keys import Epoch, Kin, Term
-from fleet.ranges import IndexSet
 from fleet.v1 import types_pb2 as types
 from fleet_agent.core.domain.differences import differences
 from fleet_agent.core.domain.disk_elements import defined_disk
-from fleet_agent.core.domain.disks import Disk, DiskFormat
+from fleet_agent.core.domain.disks import Disk
 from fleet_agent.core.domain.domain_mark import (
-    ReadySeen,
-    parse_mark,
-    parse_ready,
     parsed,
-    ready_xml,
 )
 from fleet_agent.core.domain.domain_xml import command_line, domain_xml
 from fleet_agent.core.domain.flavour import Flavour
-from fleet_agent.core.domain.marks import FIELDS, Marked, mark_fields, read_mark
-from fleet_agent.core.model import Batch, Mark
-
-FLEET = Fleet("8e3a4f62-6a0c-4b3e-9d51-0f6a4c1b7d10", "spv", 7, site=1)
-KIN = Kin(FLEET.uid, 3, 41)
-MARK = Mark(Term(1, 10), Epoch(1, 20))
-DISK = Disk("/dev/zvol/tank/spv-250")
-FILE = Disk("/srv/clones/spv-250")
-QEMU_DRIVER = {
-    "name": "qemu", "type": "raw", "error_policy": "stop", "rerror_policy": "stop",
-    "discard": "unmap",
-}  # fmt: skip
-OVERLAY = replace(FILE, format=DiskFormat.QCOW2, backing="/srv/images/golden@g")
-
-Change = Callable[[types.FleetSpec], object]
-
-
-def batch(*changes: Change) -> Batch:
-    spec = types.FleetSpec(
-        memory_bytes=72 << 20,
-        vcpus=2,
-        boot=types.Boot(kernel="/boot/vmlinuz", initrd="/boot/initrd", cmdline="root=/dev/xvda"),
-        disk=types.Disk(target="xvda"),
-        network=types.Network(bridge="xenbr0", prefix="10.77.0.0/16"),
-    )
-    for change in changes:
-        change(spec)
-    return Batch(FLEET, KIN, spec, MARK, IndexSet.of([250]))
-
-
-def definition(
-    *changes: Change, flavour: Flavour = Flavour.XEN, disk: Disk = DISK
-) -> etree._Element:
-    return parsed(domain_xml(batch(*changes), 250, disk, flavour, "/var/log/spv-250.log"))
-
-
-def cmdline(text: str) -> Change:
-    return lambda spec: setattr(spec.boot, "cmdline", text)
-
-
-def address_from(prefix: str) -> Change:
-    def change(spec: types.FleetSpec) -> None:
-        spec.network.prefix, spec.boot.cmdline = prefix, "ip={address}"
-
-    return change
-
-
-def attributes(element: etree._Element, path: str) -> dict[str, str]:
-    found = element.find(path)
-    assert found is not None
-    return {str(name): str(value) for name, value in found.attrib.items()}
+from tests.agent.domain_xml.asked_domains import (
+    DISK,
+    FILE,
+    FLEET,
+    OVERLAY,
+    QEMU_DRIVER,
+    Change,
+    address_from,
+    attributes,
+    batch,
+    cmdline,
+    definition,
+)
 
 
 class TestDefinition:
@@ -364,147 +318,3 @@ class TestDefinition:
             return
         assert (root.findtext("os/cmdline") or "") == command_line(batch(cmdline(text)), 250)
         assert [child.tag for child in root] == [child.tag for child in definition()]
-
-
-class TestDifferences:
-    ASKED = domain_xml(
-        batch(
-            lambda spec: spec.more_disks.add(target="xvdb", path="/dev/sdb", read_only=True),
-            lambda spec: spec.more_networks.add(bridge="br1"),
-        ),
-        250,
-        DISK,
-        Flavour.XEN,
-    )
-
-    @pytest.mark.parametrize(
-        ("change", "words"),
-        [
-            (lambda root: None, []),
-            (lambda root: drop(root, "os/kernel"), ["kernel /boot/vmlinuz was dropped"]),
-            (lambda root: drop(root, "os/initrd"), ["initrd /boot/initrd was dropped"]),
-            (lambda root: drop(root, "os/cmdline"), ["command line root=/dev/xvda was dropped"]),
-            (
-                lambda root: drop(root, "devices/disk"),
-                ["disk xvda /dev/zvol/tank/spv-250 was dropped"],
-            ),
-            (
-                lambda root: write(root, "memory", "65536"),
-                ["memory is 65536 KiB instead of 73728 KiB"],
-            ),
-            (lambda root: write(root, "vcpu", "1"), ["vcpus is 1 instead of 2"]),
-            (
-                lambda root: root.find("devices/disk/target").set("dev", "xvdz"),
-                [
-                    "disk xvda /dev/zvol/tank/spv-250 was dropped",
-                    "disk xvdz /dev/zvol/tank/spv-250 was added",
-                ],
-            ),
-            (
-                lambda root: drop(root, "devices/disk[2]"),
-                ["disk xvdb /dev/sdb (read-only) was dropped"],
-            ),
-            (
-                lambda root: drop(root, "devices/disk[2]/readonly"),
-                ["disk xvdb is /dev/sdb instead of /dev/sdb (read-only)"],
-            ),
-            (
-                lambda root: drop(root, "devices/interface[2]"),
-                [
-                    "bridge of interface 1 br1 was dropped",
-                    "mac of interface 1 06:10:07:00:00:fa was dropped",
-                ],
-            ),
-            (
-                lambda root: root.find("devices/interface/mac").set("address", "02:10:07:00:00:FA"),
-                [],
-            ),
-            (
-                lambda root: root.find("devices/interface/mac").set("address", "52:54:00:00:00:01"),
-                ["mac of interface 0 is 52:54:00:00:00:01 instead of 02:10:07:00:00:fa"],
-            ),
-        ],
-    )
-    def test_in_words(self, change: Callable[[etree._Element], object], words: list[str]) -> None:
-        given = parsed(self.ASKED)
-        change(given)
-        assert differences(self.ASKED, etree.tostring(given, encoding="unicode")) == words
-
-
-def drop(root: etree._Element, path: str) -> None:
-    found = root.find(path)
-    assert found is not None
-    parent = found.getparent()
-    assert parent is not None
-    parent.remove(found)
-
-
-def write(root: etree._Element, path: str, text: str) -> None:
-    found = root.find(path)
-    assert found is not None
-    found.text = text
-
-
-class TestMarks:
-    def test_a_definition_carries_its_mark(self) -> None:
-        assert parse_mark(definition()) == Marked(KIN, 250, MARK)
-
-    @pytest.mark.parametrize(
-        "metadata",
-        [
-            "",
-            "<metadata/>",
-            '<metadata><vm uid="u" index="1" generation="1" birth="1" term="1:1" epoch="1:1"/>'
-            "</metadata>",
-            '<metadata><f:vm xmlns:f="urn:megafleet:vm:1" index="1"/></metadata>',
-            '<metadata><f:vm xmlns:f="urn:megafleet:vm:1" uid="u" index="-1" generation="1" '
-            'birth="1" term="1:1" epoch="1:1"/></metadata>',
-        ],
-    )
-    def test_what_is_not_whole_is_no_mark(self, metadata: str) -> None:
-        assert parse_mark(parsed(f"<domain>{metadata}</domain>")) is None
-
-    @given(
-        st.builds(
-            Marked,
-            st.builds(Kin, st.uuids().map(str), st.integers(0, 2**32 - 1), st.integers(0, 2**63)),
-            st.integers(0, MAX_INDEX),
-            st.builds(Mark, *[st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))] * 2),
-        )
-    )
-    def test_fields_say_the_mark(self, marked: Marked) -> None:
-        one = Batch(FLEET, marked.kin, types.FleetSpec(), marked.mark, IndexSet.of([marked.index]))
-        fields = mark_fields(one, marked.index)
-        assert tuple(fields) == FIELDS
-        assert read_mark(fields | {"other": "x"}) == marked
-        assert marked.is_of(one, marked.index)
-
-    def test_readiness_says_whose_life_it_was(self) -> None:
-        seen = ReadySeen("boot-1", 7, 1234, 5678)
-        # As virDomainSetMetadata adds it: the namespace is libvirt's part.
-        element = ready_xml(seen).replace("<ready ", '<r:ready xmlns:r="urn:megafleet:ready:1" ')
-        domain = parsed(f"<domain><metadata>{element}</metadata></domain>")
-        assert parse_ready(domain) == seen
-        assert parse_ready(parsed("<domain><metadata/></domain>")) is None
-
-
-def with_agent(spec: types.FleetSpec) -> None:
-    spec.guest_agent = True
-
-
-def test_a_guest_agent_has_its_channel_where_the_template_says_so_and_is_compared() -> None:
-    without, asked = (
-        definition(*changes, flavour=Flavour.KVM, disk=FILE) for changes in ((), (with_agent,))
-    )
-    texts = [
-        one if isinstance(one, str) else etree.tostring(one).decode() for one in (without, asked)
-    ]
-    (target,) = parsed(texts[1]).iterfind("devices/channel/target")
-    assert (target.get("type"), target.get("name")) == ("virtio", "org.qemu.guest_agent.0")
-    assert "channel" not in texts[0]
-    assert differences(texts[1], texts[1]) == []
-    assert differences(texts[1], texts[0]) == ["channel org.qemu.guest_agent.0 virtio was dropped"]
-
-
-def test_xen_has_no_channel_for_it() -> None:
-    assert definition(with_agent).find("devices/channel") is None
