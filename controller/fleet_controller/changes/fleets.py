@@ -17,6 +17,7 @@ from fleet_controller.core.model import FleetRecord
 from fleet_controller.core.names import some_of
 from fleet_controller.core.people.changes import with_owners
 from fleet_controller.core.people.quotas import check_growth
+from fleet_controller.core.placement.enough_room import EnoughRoom
 from fleet_controller.core.refusals import named_fleet
 from fleet_controller.core.schedules.orders import check_seconds, largest_total
 from fleet_controller.leader.memory import LeaderMemory
@@ -25,6 +26,8 @@ from fleet_controller.leader.planner import Planner
 from fleet_controller.leader.wake import PlannerWake
 from fleet_controller.leader.writer import ChangeWriter
 from fleet_controller.mirror.records import Write, put_assignments, put_fleet, put_meta, put_spec
+
+FitCheck = Callable[[changes.Application, types.FleetSpec], None]
 
 
 class FleetChanges:
@@ -63,7 +66,7 @@ class FleetChanges:
             )  # fmt: skip
             self.check_growth(decided.fleet, decided.specs.get(decided.fleet.generation))
             if decided.matters and spec.HasField("schedule"):
-                revision, fits = state.revision, self._fit_check()
+                revision, fits = state.revision, fit_check(self._memory)
                 await self._off_loop.run(lambda: fits(decided, spec))
                 self._writer.refuse_if_past(revision)
             if decided.writes:
@@ -108,7 +111,7 @@ class FleetChanges:
             spec.HasField("schedule") and spec != state.spec_of(state.fleets.get(name))
             for name, spec in asked
         )
-        fits = self._fit_check() if scheduled else None
+        fits = fit_check(self._memory) if scheduled else None
 
         def made() -> Plans:
             for name, spec in asked:
@@ -116,21 +119,6 @@ class FleetChanges:
             return plan_fleets(known, asked, prune=prune, others=others, check=fits)
 
         return await self._off_loop.run(made)
-
-    def _fit_check(self) -> Callable[[changes.Application, types.FleetSpec], None]:
-        """Whether the largest total of a schedule could be now, as far as capacity, addresses and
-        what owners may own go: from a snapshot, on whatever thread. It raises Refused."""
-        view, state = self._memory.view(), self._memory.state
-        people, roles = dict(state.people), dict(state.roles)
-
-        def check(done: changes.Application, spec: types.FleetSpec) -> None:
-            largest = largest_total(spec)
-            if largest and done.matters:
-                after = msgspec.structs.replace(done.fleet, total=largest)
-                check_growth(view.fleets, view.specs, after, people, roles, spec)
-                changes.check_schedule(view, done, spec, largest)
-
-        return check
 
     async def plan(self, name: str, total: int, actor: str) -> changes.Scaling:
         """What a scale would do; nothing is written."""
@@ -233,6 +221,22 @@ class FleetChanges:
 
     def _event(self, kind: str, message: str, fleet: str, actor: str) -> None:
         self._memory.events.add(kind, message, fleet=fleet, actor=actor)
+
+
+def fit_check(memory: LeaderMemory) -> FitCheck:
+    """Whether the largest total of a schedule could be now, as far as capacity, addresses and what
+    owners may own go: from a snapshot, on whatever thread. It raises Refused."""
+    view, state = memory.view(), memory.state
+    people, roles, room = dict(state.people), dict(state.roles), EnoughRoom(view)
+
+    def check(done: changes.Application, spec: types.FleetSpec) -> None:
+        largest = largest_total(spec)
+        if largest and done.matters:
+            after = msgspec.structs.replace(done.fleet, total=largest)
+            check_growth(view.fleets, view.specs, after, people, roles, spec)
+            changes.check_schedule(view, room, done, spec, largest)
+
+    return check
 
 
 def _names(owners: Collection[str]) -> str:

@@ -24,7 +24,7 @@ from fleet_controller.core.model import (
     GoneFleet,
     Meta,
 )
-from fleet_controller.core.placement.enough_room import has_surely_room
+from fleet_controller.core.placement.enough_room import EnoughRoom
 from fleet_controller.core.placement.placement import FleetPlan, Placement, place
 from fleet_controller.core.refusals import Reason, Refused, named_fleet
 
@@ -216,10 +216,10 @@ def check_scale(scaling: Scaling, partial: bool, token: str) -> None:
 
 
 def check_schedule(
-    view: ClusterView, decided: Application, spec: types.FleetSpec, largest: int
+    view: ClusterView, room: EnoughRoom, decided: Application, spec: types.FleetSpec, largest: int
 ) -> None:
     """Raises Refused when the largest total of the schedule could not be now. What fits no more
-    when its time has come is told then."""
+    when its time has come is told then. `room`: of the view."""
     fleet = decided.fleet
     there = msgspec.structs.replace(
         view,
@@ -229,7 +229,7 @@ def check_schedule(
     check_total(there.specs, fleet, largest)
     check_macs(there.fleets, there.specs, fleet.name, spec, largest)
     grown = msgspec.structs.replace(fleet, total=largest)
-    if largest <= fleet.total or has_surely_room(there, grown):
+    if largest <= fleet.total or room.is_sure(grown, spec):
         return
     scaling = scale(there, fleet.name, largest, fleet.changed_by)
     short = [u for u in scaling.plan.unplaced if u.reason != "releasing"]

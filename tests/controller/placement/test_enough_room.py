@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fleet.ranges import IndexSet
 from fleet_controller.core.model import Assignment, ClusterView, FleetRecord, Shard
-from fleet_controller.core.placement.enough_room import has_surely_room
+from fleet_controller.core.placement.enough_room import EnoughRoom
 from fleet_controller.core.placement.placement import place
 from tests.controller.placement.test_placement import (
     OTHER,
@@ -22,6 +22,10 @@ from tests.controller.placement.test_placement import (
     spec,
     unplaced,
 )
+
+
+def is_sure(view: ClusterView, fleet: FleetRecord) -> bool:
+    return EnoughRoom(view).is_sure(fleet, view.specs.get((fleet.uid, fleet.generation)))
 
 
 def grown(view: ClusterView, total: int) -> FleetRecord:
@@ -38,7 +42,7 @@ def test_where_room_is_told_a_placement_finds_it(
     view = after(first, place(first))
     fleet = grown(view, largest)
     there = msgspec.structs.replace(view, fleets={**view.fleets, "spv": fleet})
-    assert not has_surely_room(view, fleet) or not unplaced(place(there))
+    assert not is_sure(view, fleet) or not unplaced(place(there))
 
 
 def settled(total: int) -> ClusterView:
@@ -48,8 +52,15 @@ def settled(total: int) -> ClusterView:
 
 def test_a_sum_of_rooms_is_enough_where_everybody_has_what_he_is_to_have() -> None:
     view = settled(5)
-    assert has_surely_room(view, grown(view, 20))
-    assert not has_surely_room(view, grown(view, 21))
+    assert is_sure(view, grown(view, 20))
+    assert not is_sure(view, grown(view, 21))
+
+
+def test_many_are_asked_for_after_one_look_at_the_hosts() -> None:
+    view = settled(5)
+    room, rule = EnoughRoom(view), view.specs[UID, 1]
+    told = [room.is_sure(grown(view, total), rule) for total in (20, 21, 5, 20)]
+    assert told == [True, False, True, True]
 
 
 @pytest.mark.parametrize("what", ["lost", "staged", "orphan", "missing", "held back", "beyond"])
@@ -77,4 +88,4 @@ def test_what_is_on_its_way_or_in_the_way_is_left_to_the_placement(what: str) ->
             shards = (*one.assignment.shards, beyond)
             one = msgspec.structs.replace(one, assignment=Assignment(shards))
     view = msgspec.structs.replace(view, hosts={**view.hosts, "h0": one})
-    assert not has_surely_room(view, grown(view, 6))
+    assert not is_sure(view, grown(view, 6))

@@ -6,45 +6,67 @@ way: there the hosts' rooms are all that counts, and a sum is a tenth of the wor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.model import ClusterView, FleetRecord
 from fleet_controller.core.placement.conditions import Wanted, candidates, rooms
-from fleet_controller.core.placement.draft import GUEST, Draft, draft_of, footprints
+from fleet_controller.core.placement.draft import Draft, draft_of, footprints
 
 
-def has_surely_room(view: ClusterView, fleet: FleetRecord) -> bool:
-    """Whether a placement of the view with the fleet as it is here would leave none of its VMs
-    over. False: it would, or only the placement itself can say. `fleet`: with its total."""
-    if view.gone or view.held_back or any(host.record.lost for host in view.hosts.values()):
-        return False
-    prints = footprints(view.specs)
-    drafts = [draft_of(host, prints) for host in view.hosts.values()]
-    totals = {one.uid: one.total for one in view.fleets.values()} | {fleet.uid: fleet.total}
-    held = _held(drafts, totals)
-    if held is None:
-        return False
-    others = (one for one in view.fleets.values() if one.uid != fleet.uid)
-    if any(held[one.uid] != one.total for one in others):
-        return False
-    key = (fleet.uid, fleet.generation)
-    spec = view.specs.get(key, types.FleetSpec())
-    wanted = Wanted(fleet.uid, spec, prints.get(key, GUEST))
-    missing = fleet.total - held[fleet.uid]
-    return missing <= 0 or sum(rooms(candidates(drafts, wanted), wanted)) >= missing
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What hosts have, while nothing is on its way. `counts`: VMs by fleet uid; `lasts`: the
+    highest index of each."""
+
+    drafts: Sequence[Draft]
+    counts: Mapping[str, int]
+    lasts: Mapping[str, int]
 
 
-def _held(drafts: Iterable[Draft], totals: Mapping[str, int]) -> Mapping[str, int] | None:
-    """How many VMs hosts have, by fleet uid; None where any are on their way, or in the way."""
-    counts = dict.fromkeys(totals, 0)
-    for draft in drafts:
-        if draft.view.orphans or draft.tombstones:
+class EnoughRoom:
+    """Of one view, for as many fleets as are asked for: the hosts are walked once."""
+
+    def __init__(self, view: ClusterView) -> None:
+        self._view = view
+
+    def is_sure(self, fleet: FleetRecord, spec: types.FleetSpec | None) -> bool:
+        """Whether a placement of the view with the fleet as it is here would leave none of its VMs
+        over. False: it would, or only the placement itself can say. `fleet`: with its total."""
+        settled, fleets = self._settled, self._view.fleets.values()
+        if settled is None:
+            return False
+        totals = {one.uid: one.total for one in fleets} | {fleet.uid: fleet.total}
+        if any(last >= totals.get(uid, 0) for uid, last in settled.lasts.items()):
+            return False
+        others = (one for one in fleets if one.uid != fleet.uid)
+        if any(settled.counts.get(one.uid, 0) != one.total for one in others):
+            return False
+        key, spec = (fleet.uid, fleet.generation), spec or types.FleetSpec()
+        wanted = Wanted(fleet.uid, spec, footprints({key: spec})[key])
+        missing = fleet.total - settled.counts.get(fleet.uid, 0)
+        return missing <= 0 or sum(rooms(candidates(settled.drafts, wanted), wanted)) >= missing
+
+    @cached_property
+    def _settled(self) -> _Settled | None:
+        """None where any VMs are on their way, or in the way."""
+        view = self._view
+        if view.gone or view.held_back or any(host.record.lost for host in view.hosts.values()):
             return None
-        for shard in draft.shards:
-            total = totals.get(shard.fleet, 0)
-            if shard.staged or not shard.ranges or shard.ranges.last >= total:
+        prints = footprints(view.specs)
+        drafts, counts, lasts = list[Draft](), dict[str, int](), dict[str, int]()
+        for host in view.hosts.values():
+            draft = draft_of(host, prints)
+            if host.orphans or draft.tombstones:
                 return None
-        for uid, count in draft.own.items():
-            counts[uid] += count
-    return counts
+            for shard in draft.shards:
+                if shard.staged or not shard.ranges:
+                    return None
+                if lasts.get(shard.fleet, -1) < shard.ranges.last:
+                    lasts[shard.fleet] = shard.ranges.last
+            for uid, count in draft.own.items():
+                counts[uid] = counts.get(uid, 0) + count
+            drafts.append(draft)
+        return _Settled(drafts, counts, lasts)
