@@ -48,6 +48,13 @@ def replace_private(file: Path, content: bytes, *, lasting: bool = True) -> None
         flush_folder(file.parent)
 
 
+def said_of(error: Exception) -> str:
+    """Of a file that cannot be read: which, and what is wrong with it, without a number."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error)
+
+
 def flush_folder(folder: Path) -> None:
     """New names in it outlast a crash of the machine. Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -93,6 +93,15 @@ def test_what_is_done_to_vms_is_in_the_history_in_one_line(action: Action) -> No
     play(scene)
 
 
+def test_a_total_for_a_time_is_in_the_history_as_people_write_numbers() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        before = len(told(leader))
+        await leader.fleets.scale("spv", 1_500, ME, partial=True, seconds=7200)
+        assert told(leader, fleet="spv")[before:] == [("scale", ME, "1,500 for 7,200 s")]
+
+    play(scene)
+
+
 def test_a_retry_is_in_the_history_where_a_vm_has_failed_and_only_there() -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         before = len(told(leader))

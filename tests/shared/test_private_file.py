@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.private_file import read_private, replace_private
+from fleet.private_file import read_private, replace_private, said_of
 from fleet.transport import Identity, Role
 from fleetctl.local.certificate_authority import Authority, AuthorityError
 from fleetctl.outcome import Unreachable
@@ -98,3 +98,13 @@ def test_two_who_write_one_file_mix_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert not failures and os.listdir(tmp_path) == ["key.pem"]
+
+
+def test_what_cannot_be_read_is_told_without_the_number_of_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as missing:
+        read_private(tmp_path / "key.pem")
+    assert said_of(missing.value) == f"{tmp_path}/key.pem: No such file or directory"
+    (tmp_path / "key.pem").touch(mode=0o644)
+    with pytest.raises(OSError) as open_to_all:
+        read_private(tmp_path / "key.pem")
+    assert said_of(open_to_all.value) == str(open_to_all.value)

@@ -139,6 +139,7 @@ class FleetChanges:
         the placement as fits; the planner writes the rest."""
         check_seconds(seconds)
         for_so_long = f" for {seconds:,} s" if seconds else ""
+        after = f"{total:,}{for_so_long}" if seconds else str(total)
 
         async def once() -> changes.Scaling:
             revision = self._memory.state.revision
@@ -147,7 +148,7 @@ class FleetChanges:
             self._writer.refuse_if_past(revision)
             line = self._writer.audited(
                 "scale", actor, fleet=scaling.fleet.name,
-                before=str(scaling.before.total), after=f"{total}{for_so_long}",
+                before=str(scaling.before.total), after=after,
             )  # fmt: skip
             now = self._memory.events.now()
             schedule = schedule_scaled(self._memory.state, scaling.before, actor, now, seconds)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleet.private_file import said_of
 from fleet.transport import Identity
 from fleetctl.founding import units
 from fleetctl.founding.etcd_admin import EtcdAdmin, NotYet
@@ -168,7 +169,9 @@ def _is_confined(machine: Machine, replica: Replica) -> bool:
     try:
         identity = Identity.load(machine.etcd_client)
     except OSError as error:
-        raise Failed(f"the controller's certificate for etcd cannot be read: {error}") from error
+        raise Failed(
+            f"the controller's certificate for etcd cannot be read: {said_of(error)}"
+        ) from error
     with EtcdAdmin([replica.client], identity) as client:
         return client.is_confined(PREFIX)
 

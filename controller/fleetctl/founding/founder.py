@@ -15,7 +15,7 @@ from pathlib import Path
 from fleet.certificates.certificate import read_certificate
 from fleet.certificates.host_issuer import ISSUING_FILE, ISSUING_KEY_FILE
 from fleet.peers import NoRole, holder_of
-from fleet.private_file import read_private
+from fleet.private_file import read_private, said_of
 from fleet.transport import Identity, Role
 from fleetctl.founding.machine import CONTROLLER_USER
 from fleetctl.founding.replica import Replica
@@ -93,8 +93,8 @@ class Founder:
             operator = holder_of(read_certificate((self.operator / CERT_FILE).read_bytes())).name
         except (OSError, ValueError, NoRole) as error:
             raise Failed(
-                f"the certificate of the cluster's first operator cannot be read ({error}): run "
-                "this as who ran 'fleetctl cluster init', on that machine"
+                "the certificate of the cluster's first operator cannot be read "
+                f"({said_of(error)}): run this as who ran 'fleetctl cluster init', on that machine"
             ) from error
         return [
             self._make_issuing_key(),
@@ -138,9 +138,9 @@ class Founder:
             return Issued((self.issuing / ISSUING_FILE).read_bytes(), key)
         except OSError as error:
             raise Failed(
-                f"the key by which controllers sign hosts cannot be read ({error}): copy the "
-                f"folder /etc/megafleet/issuing of a controller to {self.issuing}, or make another "
-                f"with 'fleetctl certs issuing --out {self.issuing}'"
+                f"the key by which controllers sign hosts cannot be read ({said_of(error)}): copy "
+                f"the folder /etc/megafleet/issuing of a controller to {self.issuing}, or make "
+                f"another with 'fleetctl certs issuing --out {self.issuing}'"
             ) from error
 
     def root_of_etcd(self) -> Identity:
@@ -149,8 +149,8 @@ class Founder:
             return Identity.load(self.etcd_root)
         except OSError as error:
             raise Failed(
-                f"the credentials of etcd's root are not here ({error}): run this as who ran "
-                "'fleetctl cluster init', on that machine"
+                f"the credentials of etcd's root are not here ({said_of(error)}): "
+                "run this as who ran 'fleetctl cluster init', on that machine"
             ) from error
 
     def _trusting(self, made: Identity) -> Identity:

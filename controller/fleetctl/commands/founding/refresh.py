@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from fleet.private_file import said_of
 from fleetctl.commands.founding.options import root_option
 from fleetctl.output import say, say_json
 from fleetctl.session import Session, output_option, pass_session
@@ -38,7 +39,9 @@ def refresh(session: Session, root: Path) -> None:
     try:
         identity = Identity.load(machine.etcd_client)
     except OSError as error:
-        raise Failed(f"the controller's certificate for etcd cannot be read: {error}") from error
+        raise Failed(
+            f"the controller's certificate for etcd cannot be read: {said_of(error)}"
+        ) from error
     lines: list[str] = []
     with EtcdAdmin(clients, identity) as etcd:
         changed = refresh_settings(machine, etcd.members(), lines.append)
