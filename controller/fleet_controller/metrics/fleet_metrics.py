@@ -1,4 +1,4 @@
-"""Some eight series of each fleet: the largest under their own names, the rest as one."""
+"""Some nine series of each fleet: the largest under their own names, the rest as one."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ def fleet_metrics(fleets: Iterable[cluster.FleetStatus]) -> Iterator[Metric]:
     states: dict[str, Counter[str]] = {}
     wanted: Counter[str] = Counter()
     unplaced: Counter[str] = Counter()
+    misplaced: Counter[str] = Counter()
     converged: dict[str, float] = {}
     for name, fleet in zip(names, ranked, strict=True):
         wanted[name] += fleet.total
         unplaced[name] += fleet.unplaced
+        misplaced[name] += fleet.misplaced
         converged[name] = min(converged.get(name, 1.0), float(fleet.converged))
         counted = states.setdefault(name, Counter(dict.fromkeys(_ALWAYS, 0)))
         for number, state in _STATES:
@@ -43,4 +45,7 @@ def fleet_metrics(fleets: Iterable[cluster.FleetStatus]) -> Iterator[Metric]:
         (((name, state), n) for name, counted in states.items() for state, n in counted.items()),
     )  # fmt: skip
     yield by_label("fleet_unplaced_vms", "VMs of the fleet without a host.", "fleet", unplaced)
+    yield by_label(
+        "fleet_misplaced_vms", "VMs where the fleet no longer allows them.", "fleet", misplaced
+    )
     yield by_label("fleet_converged", "1: the fleet is as it is to be.", "fleet", converged)

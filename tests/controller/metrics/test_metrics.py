@@ -100,6 +100,22 @@ def test_what_has_no_host_is_told_with_its_reason() -> None:
     played(scenario)
 
 
+def test_what_a_new_bound_no_longer_allows_is_told() -> None:
+    async def scenario(leader: Leader) -> None:
+        await leader.fleets.scale("spv", 4, ME)
+        await until(
+            lambda: values(cluster_metrics(cluster_sample(leader)))["fleet_converged", "spv"] == 1
+        )
+        assert values(cluster_metrics(cluster_sample(leader)))["fleet_misplaced_vms", "spv"] == 0
+        elsewhere = types.FleetSpec()
+        elsewhere.CopyFrom(SPEC)
+        elsewhere.placement.selector["rack"] = "r2"
+        await leader.fleets.apply("spv", elsewhere, ME)
+        assert values(cluster_metrics(cluster_sample(leader)))["fleet_misplaced_vms", "spv"] == 4
+
+    played(scenario)
+
+
 def uid_of(leader: Leader) -> str:
     return leader.memory.state.fleets["spv"].uid
 
@@ -112,7 +128,7 @@ def test_series_of_a_host_are_there_only_where_they_are_asked_for() -> None:
     played(scenario)
 
 
-def test_a_fleet_has_some_eight_series_and_the_rest_some_three_hundred() -> None:
+def test_a_fleet_has_some_nine_series_and_the_rest_some_three_hundred() -> None:
     fleets = [
         cluster.FleetStatus(
             fleet=f"f{n:04d}", total=1000 - n % 7, states=[0, 1, 1, 1, 1, 90, 3, 1, 1],
@@ -123,7 +139,7 @@ def test_a_fleet_has_some_eight_series_and_the_rest_some_three_hundred() -> None
         for n in range(1_000)
     ]  # fmt: skip
     told = values(fleet_metrics(fleets))
-    assert len(told) <= (labels.FLEETS + 1) * 11
+    assert len(told) <= (labels.FLEETS + 1) * 12
     assert sum(value for key, value in told.items() if key[0] == "fleet_wanted_vms") == sum(
         fleet.total for fleet in fleets
     )
