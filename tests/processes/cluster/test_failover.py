@@ -292,7 +292,9 @@ def test_a_dead_member_of_etcd_is_named_in_status_version_and_events(
     assert "2 of 3 members" in shown and f"member {dead.name} at {dead.client}" in shown
     eventually(lambda: dead.name in fleetctl("version").out, "version names it", 40.0)
     events = [one for one in fleetctl("events").out.splitlines() if dead.name in one]
-    assert len(events) == 1 and "store_degraded" in events[0]
+    # Once by each replica that has led since: the dead member may have been why it changed.
+    assert 1 <= len(events) <= len(replicas.endpoints)
+    assert all("store_degraded" in one for one in events)
     dead.begin()
     eventually(lambda: store()["troubles"] == [], "it is back", 40.0)
     assert "store_mended" in fleetctl("events").out
