@@ -6,22 +6,24 @@ import asyncio
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from fleet_controller.token_bucket import Rate
+
 T = TypeVar("T")
 
-# Seconds. A transaction takes longer to write than its next caller to come.
-APART = 0.1
+# Batches. A transaction takes longer to write than its next caller to come.
+RATE = Rate(per_second=10, burst=20)
 
 
 class BatchQueue(Generic[T]):
-    """Whoever comes alone is taken at once. Those that come within `apart` seconds after a batch
-    are the next one: while thousands come, one after another, a transaction is for many."""
+    """Whoever comes alone, or as one of a few, is taken at once. While thousands come, one after
+    another, those that have come since the last batch are the next one."""
 
-    def __init__(self, clock: Callable[[], float], apart: float = APART) -> None:
-        """`clock`: monotonic, in seconds."""
-        self._apart = apart
+    def __init__(self, clock: Callable[[], float], rate: Rate = RATE) -> None:
+        """`clock`: monotonic, in seconds. `rate`: of batches."""
+        self._rate = rate
         self._clock = clock
         self._queue: asyncio.Queue[T] = asyncio.Queue()
-        self._next = clock()
+        self._rested = clock()  # when all of the burst may be taken again
 
     def put(self, item: T) -> None:
         self._queue.put_nowait(item)
@@ -30,14 +32,19 @@ class BatchQueue(Generic[T]):
         """As many as there are, in their order, and at least one."""
         batch = [await self._queue.get()]
         try:
-            await asyncio.sleep(max(0.0, self._next - self._clock()))
+            await asyncio.sleep(self._wait())
         except asyncio.CancelledError:
             self._queue.put_nowait(batch[0])
             raise
-        self._next = self._clock() + self._apart
         while not self._queue.empty() and len(batch) < most:
             batch.append(self._queue.get_nowait())
         return batch
+
+    def _wait(self) -> float:
+        """Seconds until the batch that is counted by this may be taken."""
+        now = self._clock()
+        self._rested = max(self._rested, now) + 1.0 / self._rate.per_second
+        return max(0.0, self._rested - now - self._rate.burst / self._rate.per_second)
 
     def left(self) -> list[T]:
         """All that nobody has taken; they are taken by this."""
