@@ -221,11 +221,16 @@ def named(root: etree._Element) -> None:
 
 
 @pytest.mark.skipif(not SCHEMA.exists(), reason="libvirt's schemas are not installed")
-@pytest.mark.parametrize("flavour", [Flavour.XEN, Flavour.KVM, Flavour.TCG])
-@pytest.mark.parametrize("boot", [BIOS, EFI, LOADER, types.Boot(kernel="/boot/vmlinuz")])
+@pytest.mark.parametrize(
+    ("flavour", "boot"),
+    [
+        (flavour, boot)
+        for boot in (BIOS, EFI, LOADER, types.Boot(kernel="/boot/vmlinuz"))
+        for flavour in (Flavour.XEN, Flavour.KVM, Flavour.TCG)
+        if not boot.loader or flavour is Flavour.XEN  # which others refuse
+    ],
+)
 def test_libvirts_schema_takes_every_template(flavour: Flavour, boot: types.Boot) -> None:
-    if boot.loader and flavour is not Flavour.XEN:
-        pytest.skip("refused")
     root = parsed(xml(flavour, by(boot), further(target="hdc", read_only=True, cdrom=True)))
     schema = etree.RelaxNG(etree.parse(SCHEMA))
     assert schema.validate(root), schema.error_log
