@@ -2,78 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fleet.v1 import types_pb2 as types
-from fleetctl.commands.fleets.import_definition import MAX_BYTES
 from fleetctl.definitions.fleet_text import FleetText, fleet_text
 from fleetctl.definitions.guest import BadDefinition
 from fleetctl.definitions.libvirt_guest import libvirt_guest
 from fleetctl.definitions.xl_guest import xl_guest
 from fleetctl.definitions.xl_syntax import parse_xl
-from fleetctl.main import run
 from megafleet.fleet_file.parser import ParsedFleet, parse_fleet_file
-
-XEN_TOOLS = """\
-#
-# Configuration file for the Xen instance web.example.org, created by xen-tools
-#
-kernel      = '/boot/vmlinuz-6.1.0-18-amd64'
-extra       = 'elevator=noop'
-ramdisk     = '/boot/initrd.img-6.1.0-18-amd64'
-vcpus       = '1'
-memory      = '256'
-root        = '/dev/xvda2 ro'
-disk        = [
-                  'file:/srv/xen/domains/web.example.org/disk.img,xvda2,w',
-                  'phy:/dev/vg0/web.example.org-swap,xvda1,w',   # swap
-              ]
-name        = 'web.example.org'
-dhcp        = 'dhcp'
-vif         = [ 'mac=00:16:3E:AA:BB:CC,bridge=xenbr0' ]
-on_poweroff = 'destroy'
-on_reboot   = 'restart'
-on_crash    = 'restart'
-"""
-
-HVM = """\
-builder = "hvm"; name = "win"; memory = 2048; vcpus = 0x2
-disk = [ "/dev/vg0/win,raw,hda,rw",
-  "format=raw, vdev=hdc, access=r, devtype=cdrom,target=/i/w,1.iso"
-]
-disk += [ 'tap2:qcow2:/srv/data.qcow2,xvdb,w', '/dev/vg0/log,,xvdc,w' ]
-vif = [ 'type=ioemu,bridge=br0', 'bridge=br1,mac=00:16:3e:00:00:01' ]
-boot = "dc"
-vnc = 1
-bios = 'ovmf'
-"""
-
-DOMAIN = """\
-<domain type='kvm' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
-  <name>debian13</name><uuid>9c7e5b86-dcb1-4e8a-9c4e-5f3d6d2b0b11</uuid>
-  <memory unit='KiB'>1048577</memory><vcpu placement='static'>2</vcpu>
-  <os firmware='efi'><type arch='x86_64' machine='pc-q35-7.2'>hvm</type><boot dev='hd'/></os>
-  <cpu mode='host-passthrough'/>
-  <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
-    <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
-      <source file='/var/lib/libvirt/images/debian13.qcow2'/><target dev='vda' bus='virtio'/></disk>
-    <disk type='file' device='cdrom'><driver name='qemu' type='raw'/>
-      <source file='/srv/seed/debian13.iso'/><target dev='sda' bus='sata'/><readonly/></disk>
-    <disk type='network' device='disk'><source protocol='rbd' name='p/i'/><target dev='vdb'/></disk>
-    <interface type='network'><mac address='52:54:00:6b:29:aa'/>
-      <source network='default'/></interface>
-    <interface type='bridge'><mac address='52:54:00:6b:29:ab'/><source bridge='br0'/>
-      <vlan><tag id='42'/></vlan></interface>
-    <graphics type='spice'/><rng model='virtio'/>
-  </devices>
-  <qemu:commandline><qemu:arg value='-s'/></qemu:commandline>
-</domain>
-"""
+from tests.fleetctl.sample_definitions import DOMAIN, HVM, XEN_TOOLS
 
 
 def of_xl(text: str, image: str = "") -> tuple[ParsedFleet, FleetText]:
@@ -370,51 +310,3 @@ def test_no_bytes_end_otherwise_than_with_a_guest_or_a_sentence(content: bytes) 
         libvirt_guest(content)
     except BadDefinition as error:
         assert str(error)
-
-
-class TestCommand:
-    def test_prints_the_file_and_says_on_stderr_what_was_lost(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        source = tmp_path / "web.cfg"
-        source.write_text(XEN_TOOLS)
-        assert run(["import", str(source)]) == 0
-        said = capsys.readouterr()
-        assert parse_fleet_file(said.out, "f").name == "web-example-org"
-        assert "# Not carried over, or changed: dhcp: 'dhcp' has no counterpart" in said.out
-        assert "web.cfg: not carried over, or changed: dhcp: 'dhcp' has no c" in said.err
-
-    def test_json_has_the_file_and_what_was_lost(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        source = tmp_path / "d.xml"
-        source.write_text("\ufeff" + DOMAIN)
-        assert run(["import", str(source), "-o", "json", "--image", "debian@13"]) == 0
-        said = json.loads(capsys.readouterr().out)
-        assert parse_fleet_file(said["fleet_file"], "f").spec.image.name == "debian"
-        assert len(said["steps"]) == 2 and len(said["left_out"]) > 5
-
-    @pytest.mark.parametrize(
-        ("content", "says"),
-        [
-            (b"\xff\xfe", "line 1: not UTF-8 text"),
-            (b"#" * (MAX_BYTES + 1), "larger than 256 KiB"),
-            (b"name = 'a'\n", "the definition says no memory"),
-        ],
-    )
-    def test_what_cannot_be_read_is_a_mistake_of_whoever_typed_it(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes, says: str
-    ) -> None:
-        source = tmp_path / "x"
-        source.write_bytes(content)
-        assert run(["import", str(source)]) == 2
-        assert says in capsys.readouterr().err
-        assert run(["import", str(tmp_path / "none")]) == 2
-        assert "No such file" in capsys.readouterr().err
-
-    def test_bringing_images_in_is_another_command(
-        self, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        for words, says in ((["import"], "xl.cfg"), (["images", "import"], "golden image")):
-            assert run([*words, "--help"]) == 0
-            assert says in capsys.readouterr().out

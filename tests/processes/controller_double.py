@@ -255,3 +255,17 @@ def vm_rows(*indices: int, cursor: str = "", matching: int = 2) -> cluster.ListV
     return cluster.ListVmsResponse(
         fleet=IDENTITY, vms=vms, hosts=["", "h1"], next_cursor=cursor, matching=matching
     )
+
+
+def silent(
+    release: threading.Event, asked: threading.Event | None = None
+) -> Callable[[object], cluster.StatusResponse]:
+    """Of a controller that does not answer before `release`. `asked`: set when it is asked."""
+
+    def answer(_: object) -> cluster.StatusResponse:
+        if asked:
+            asked.set()
+        release.wait(60)
+        return status()
+
+    return answer

@@ -24,7 +24,7 @@ from fleet_agent.core.limits.tuning import (
     tuning,
 )
 from fleet_agent.core.limits.verdicts import judge
-from tests.agent.limits.test_limits import MODERN, with_parameter, with_sysctl
+from tests.agent.limits.known_dom0s import MODERN, with_parameter, with_sysctl
 
 
 def changes(facts: Dom0Facts, guests: int = 250) -> tuple[LimitChange, ...]:
