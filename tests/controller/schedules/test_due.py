@@ -133,6 +133,26 @@ def test_said_again_it_goes_back_to_what_it_was_at_first() -> None:
     assert scaled(UID, again, 500, YOU, 40.0, 0) is None, "by hand, for good"
 
 
+def test_said_again_it_goes_back_to_what_the_schedule_has_said_meanwhile() -> None:
+    first = scaled(UID, of(6 * HOUR), 10, YOU, 7 * HOUR, int(3 * HOUR), OFFICE)
+    again = scaled(UID, first, 900, YOU, 9 * HOUR, int(2 * HOUR), OFFICE)
+    assert again is not None and again.timed == TimedTotal(11 * HOUR, 100, YOU)
+    found = at(again, 11 * HOUR, 900)
+    assert found is not None and (found.cause, found.total) == (Cause.OVER, 100)
+
+
+def test_a_point_that_is_not_yet_carried_out_counts_for_what_it_goes_back_to() -> None:
+    record = scaled(UID, of(6 * HOUR), 10, YOU, 8 * HOUR + 0.3, 60, OFFICE)
+    assert record is not None and record.timed == TimedTotal(8 * HOUR + 60.3, 100, YOU)
+
+
+@pytest.mark.parametrize("scheduled", [True, False])
+def test_another_schedule_forgets_no_point_that_came_while_a_total_held(scheduled: bool) -> None:
+    held = scaled(UID, of(6 * HOUR), 10, YOU, 7 * HOUR, int(3 * HOUR), OFFICE)
+    kept = applied(UID, held, ME, 9 * HOUR, scheduled=scheduled, former=OFFICE)
+    assert kept is not None and kept.timed == TimedTotal(10 * HOUR, 100, YOU)
+
+
 def test_another_schedule_holds_from_its_next_point_and_none_needs_no_record() -> None:
     record = applied(UID, of(0.0, by_hand=YOU, unfit=Unfit(9, 0.0, "no")), YOU, 9 * HOUR,
                      scheduled=True)  # fmt: skip
