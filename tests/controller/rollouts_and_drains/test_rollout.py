@@ -161,6 +161,15 @@ def test_fewer_failures_than_the_share_count_as_unavailable_and_are_told() -> No
     assert state(world) is RolloutState.DONE
 
 
+def test_a_rollout_that_goes_on_beside_a_failure_is_not_held_up() -> None:
+    world = world_of(16)
+    world.failing = {0}
+    begin(world, max_unavailable=5, halt_share=0.5)
+    told = [world.step().progress[UID].held_up for _ in range(3)]
+    assert len(of_generation(world, 2)) < 16
+    assert told == [False] * 3
+
+
 def test_a_halted_rollout_that_is_resumed_is_judged_anew() -> None:
     world = world_of(16)
     world.failing = {0, 1}

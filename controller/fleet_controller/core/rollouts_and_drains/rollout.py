@@ -260,8 +260,8 @@ def _advance(
             continue
         fitting = drafts.fitting(host, shard, kind)
         tight += max(0, len(ready) - fitting)
-        most = min(max(0, free), max(0, each), fitting)
-        part = budget.take(fleet.uid, ready, most=most) if budget else ready.lowest(most)
+        here_most = min(max(0, free), max(0, each), fitting)
+        part = budget.take(fleet.uid, ready, most=here_most) if budget else ready.lowest(here_most)
         if part:
             drafts.put(host, shard, part, kind)
             free -= len(part)
