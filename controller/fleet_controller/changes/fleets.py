@@ -62,7 +62,7 @@ class FleetChanges:
             check_token(token, fleet_token(name, have, state.spec_of(have), spec))
             decided = changes.apply_fleet(
                 state.fleets, state.specs, state.meta, name, spec, actor,
-                self._new_uid(), self._memory.links.all_live, owner,
+                self._new_uid(), self._memory.links.all_live, owner, state.rollouts,
             )  # fmt: skip
             self.check_growth(decided.fleet, decided.specs.get(decided.fleet.generation))
             if decided.matters and spec.HasField("schedule"):

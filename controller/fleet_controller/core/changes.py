@@ -23,6 +23,7 @@ from fleet_controller.core.model import (
     FleetRecord,
     GoneFleet,
     Meta,
+    RolloutRecord,
 )
 from fleet_controller.core.placement.enough_room import EnoughRoom
 from fleet_controller.core.placement.placement import FleetPlan, Placement, place
@@ -85,11 +86,14 @@ def apply_fleet(
     new_uid: str,
     all_hosts_accounted: bool,
     owner: str = "",
+    rollouts: Mapping[str, RolloutRecord] = {},
 ) -> Application:
     """A new fleet of total 0, a new generation of an old one, one that it had before, other
     settings, or nothing to do.
 
-    `new_uid` and `owner` are used only for a new fleet. Raises Refused.
+    `new_uid` and `owner` are used only for a new fleet. `rollouts`: by uid; while the one to the
+    template that was applied last is open, it says nothing anew when it is applied again: which
+    VMs are made of it is the rollout's. Raises Refused.
     """
     try:
         checked_fleet_name(name)
@@ -112,13 +116,16 @@ def apply_fleet(
         )
     found = applied(specs, have, spec)
     last = 0 if found.generation == found.newest else found.generation
-    before = specs.get((have.uid, have.generation))
+    rollout = rollouts.get(have.uid)
+    again = not found.is_new and last == have.applied
+    to = rollout.to_generation if rollout is not None and rollout.open else 0
+    stays = again and to == found.generation
+    further = have.generation if stays else found.generation
+    before = specs.get((have.uid, found.generation if stays else have.generation))
     fields = tuple(differences(before, spec)) if before is not None else ()
     fleet = have
-    if found.records or (found.generation, last) != (have.generation, have.applied):
-        fleet = msgspec.structs.replace(
-            have, generation=found.generation, applied=last, changed_by=actor
-        )
+    if found.records or (further, last) != (have.generation, have.applied):
+        fleet = msgspec.structs.replace(have, generation=further, applied=last, changed_by=actor)
     return Application(have, fleet, found.records, None, fields, found.is_new)
 
 

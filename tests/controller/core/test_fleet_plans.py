@@ -16,7 +16,7 @@ from fleet_controller.core.fleet_plans.model import Effect, FleetPlan, HostCount
 from fleet_controller.core.fleet_plans.plans import MOST_FLEETS, misplaced, plan_fleets
 from fleet_controller.core.fleet_plans.tokens import fleet_token
 from fleet_controller.core.generations.differences import differences
-from fleet_controller.core.model import FleetRecord, HostRecord, Meta, RolloutRecord
+from fleet_controller.core.model import FleetRecord, HostRecord, Meta, RolloutRecord, RolloutState
 from fleet_controller.core.refusals import Reason, Refused
 from tests.doubles.fleet_specs import good_specs
 
@@ -93,6 +93,29 @@ def test_a_fleet_goes_back_to_a_generation_that_it_had() -> None:
     assert plan.returns and plan.generation == 2
     assert plan.says[0].endswith("are made of generation 2 again, which has this template")
     assert plan.says[-1] == "its rollout to generation 1 is running: it stays what it is"
+
+
+@pytest.mark.parametrize("state", [RolloutState.CANARY, RolloutState.HALTED, RolloutState.HELD])
+def test_what_was_applied_already_says_nothing_anew_while_its_rollout_is_open(
+    state: RolloutState,
+) -> None:
+    specs = {(SPV.uid, 1): SPEC, (SPV.uid, 2): changed(vcpus=2)}
+    rollouts = {SPV.uid: RolloutRecord(SPV.uid, 1, 2, 0, state)}
+    plan = of_spv(changed(vcpus=2), known(SPV, specs=specs, rollouts=rollouts))
+    assert (plan.effect, plan.generation, plan.fields) == (Effect.NOTHING, 1, ())
+    assert plan.says == (
+        "nothing is otherwise",
+        f"its rollout to generation 2 is {state.words}: further VMs are made of generation 1",
+    )
+    settings = changed(vcpus=2, on_loss=types.ON_LOSS_WAIT)
+    plan = of_spv(settings, known(SPV, specs=specs, rollouts=rollouts))
+    assert (plan.effect, plan.generation) == (Effect.CHANGE, 1)
+    assert [one.field for one in plan.fields] == ["on_loss"]
+    # What was there before it was applied is said anew.
+    plan = of_spv(SPEC, known(SPV, specs=specs, rollouts=rollouts))
+    assert (plan.effect, plan.generation) == (Effect.NOTHING, 1)
+    over = {SPV.uid: RolloutRecord(SPV.uid, 1, 2, 0, RolloutState.ABORTED)}
+    assert of_spv(changed(vcpus=2), known(SPV, specs=specs, rollouts=over)).generation == 2
 
 
 def test_a_new_fleet_has_no_vms_and_an_equal_one_nothing_to_do() -> None:

@@ -53,7 +53,7 @@ def plan_fleets(
     for name, spec in asked:
         done = apply_fleet(
             known.fleets, known.specs, known.meta, name, spec,
-            _PLANNER, f"{_PLANNER}-{name}", known.all_hosts_accounted,
+            _PLANNER, f"{_PLANNER}-{name}", known.all_hosts_accounted, rollouts=known.rollouts,
         )  # fmt: skip
         if check is not None:
             check(done, spec)
@@ -96,7 +96,7 @@ def _applied(known: Known, done: Application, spec: types.FleetSpec) -> FleetPla
             (sentences.created(fleet.name, scheduled=spec.HasField("schedule")),),
         )  # fmt: skip
     counts = known.counts(have.uid)
-    fields = done.fields or tuple(differences(before, spec))
+    fields = tuple(differences(None, spec)) if before is None else done.fields
     beyond = 0
     if any(one.field.startswith("placement.") for one in fields):
         beyond = misplaced(spec.placement, known.by_host(have.uid), known.hosts)

@@ -29,6 +29,11 @@ def changed(plan: FleetPlan, older: Sequence[int], rollout: RolloutRecord | None
     get the settings too."""
     if plan.effect is Effect.NOTHING:
         yield "nothing is otherwise"
+        if rollout is not None and rollout.open:
+            yield (
+                f"its rollout to generation {rollout.to_generation} is {rollout.state.words}: "
+                f"further VMs are made of generation {plan.generation}"
+            )
         return
     if plan.generation != plan.from_generation:
         yield _generation(plan)
