@@ -18,6 +18,7 @@ from fleetctl.founding.replica import (
     etcd_text,
     is_ours,
     with_clients,
+    with_members,
     written,
 )
 from fleetctl.local.authority_rotation import begin
@@ -113,6 +114,22 @@ def test_other_members_are_written_and_nothing_else_is_touched() -> None:
     changed = with_clients(text, ["a:2379", "b:2379"])
     assert changed == text.replace("a:2379", "a:2379,b:2379")
     assert clients_in(changed) == ["a:2379", "b:2379"]
+
+
+def test_the_members_that_a_restore_makes_are_written_and_nothing_else() -> None:
+    text = etcd_text(MACHINE, FIRST, {}, "new")
+    all_three = {
+        FIRST.name: FIRST.peer_url, "c3": "https://[::1]:2380", "c2": "https://c2.example:2380"
+    }  # fmt: skip
+    made, before = settings_in(with_members(text, all_three)), settings_in(text)
+    assert made.pop("ETCD_INITIAL_CLUSTER") == (
+        "c2=https://c2.example:2380,c3=https://[::1]:2380,controller-1=https://192.0.2.21:2380"
+    )
+    before.pop("ETCD_INITIAL_CLUSTER")
+    assert made == before
+    assert with_members(with_members(text, all_three), all_three) == with_members(text, all_three)
+    with pytest.raises(Failed, match="not written into settings"):
+        with_members(text, {"c1; reboot": "https://192.0.2.21:2380"})
 
 
 def test_what_debian_ships_is_nobodys_and_what_names_another_folder_is_anothers() -> None:

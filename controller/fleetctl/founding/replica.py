@@ -19,6 +19,8 @@ TOKEN = "megafleet"
 JOIN_PORT = 7444
 _ADVERTISED = re.compile(r"^ADVERTISE=[\"']?([^\s\"']+)", re.MULTILINE)
 _JOIN_ADVERTISED = re.compile(r"^OPTIONS=.*--join-advertise[ =]([^\s\"']+)", re.MULTILINE)
+# What a shell that reads settings takes for nothing but itself.
+_PLAIN = re.compile(r"[A-Za-z0-9._:/\[\]-]+")
 _PREFACE = "# Written by 'fleetctl cluster'. It rewrites no line but {kept}.\n"
 
 
@@ -122,7 +124,7 @@ def etcd_text(machine: Machine, replica: Replica, others: Mapping[str, str], sta
             "ETCD_LOGGER": "zap",
             "ETCD_LOG_LEVEL": "warn",
         },
-        "those of members, for a new one",
+        "ETCD_INITIAL_CLUSTER",
     )
 
 
@@ -220,6 +222,24 @@ def with_clients(text: str, clients: Iterable[str]) -> str:
             _, slash, prefix = line.removeprefix("STORE=etcd://").partition("/")
             line = f"{wanted}{slash}{prefix}"
         lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def with_members(text: str, members: Mapping[str, str]) -> str:
+    """/etc/default/etcd with other members (peer URLs by name), and nothing else changed. etcd
+    reads them only where it has no data yet; a restore makes its new cluster of them. Raises
+    Failed for names that a shell, which reads the file too, might not take as they are."""
+    for name, url in members.items():
+        if not (_PLAIN.fullmatch(name) and _PLAIN.fullmatch(url)):
+            raise Failed(
+                f"the member of etcd {name[:60]!r} at {url[:60]!r} has a name or an address that "
+                "is not written into settings: look at 'fleetctl cluster status'"
+            )
+    listed = ",".join(f"{name}={url}" for name, url in sorted(members.items()))
+    lines = [
+        f"ETCD_INITIAL_CLUSTER={listed}" if line.startswith("ETCD_INITIAL_CLUSTER=") else line
+        for line in text.splitlines()
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -9,7 +9,12 @@ import stat
 import subprocess
 from pathlib import Path
 
+from fleet.transport import Identity
+from fleetctl.founding.etcd_admin import EtcdAdmin
+from fleetctl.founding.replica import store_clients
+from fleetctl.local.snapshot_file import SnapshotFile
 from tests.processes.cluster.joining_cluster import Machine, agent_of
+from tests.processes.daemons import eventually
 from tests.processes.fleetctl_process import Fleetctl
 from tests.processes.founded_machines import Machines
 
@@ -108,6 +113,41 @@ def test_three_members_and_one_is_replaced_though_its_data_is_gone(machines: Mac
     members = machines.members()
     assert set(members) == {"c1", "c2", "c3"}
     assert not any(one["problem"] or one["learner"] for one in members.values())
+
+
+def test_a_founded_cluster_is_restored_as_one(machines: Machines) -> None:
+    machines.found()
+    machines.add("c2")
+    machines.add("c3")
+    names = ("c1", "c2", "c3")
+    for name in names:
+        person = Fleetctl(machines.folder / f"{name}-person")
+        assert person("cluster", "refresh", "--root", str(machines.root(name))).code == 0
+    again = Fleetctl(machines.folder)("cluster", "refresh", "--root", str(machines.root("c2")))
+    assert "name all members already" in again.out
+    backup = machines.folder / "backup.db"
+    root_of_etcd = Identity.load(machines.folder / "operator" / "etcd-root")
+    with (
+        EtcdAdmin(store_clients(machines.root("c1")), root_of_etcd) as etcd,
+        SnapshotFile(backup, force=False) as made,
+    ):
+        for data, _ in etcd.snapshot():
+            made.add(data)
+        made.finish()
+    machines.kill_all()
+    for name in names:
+        settings = machines.root(name) / "etc/default/etcd"
+        line = ("restore", str(backup), "--settings", str(settings))
+        shown = machines.fleetctl(*line, "--plan")
+        assert "the new cluster has 3 members: c1, c2, c3" in shown.err
+        assert machines.fleetctl(*line, "--yes").code == 0
+    for name in names:
+        machines.start_again(name)
+    eventually(lambda: answering(machines) == set(names), "all three are one cluster again", 40.0)
+
+
+def answering(machines: Machines) -> set[str]:
+    return {name for name, one in machines.members().items() if not one["problem"]}
 
 
 def test_what_would_lose_the_quorum_is_refused_and_changes_nothing(machines: Machines) -> None:

@@ -52,7 +52,8 @@ def restore(
     """Make a new etcd of a backup: to be run on each member, with the same file, all stopped.
 
     What etcd had there before is moved aside, not removed. What else it must know is in etcd's own
-    settings, so that on a member set up as docs/cluster-by-hand.md says the file's name is enough.
+    settings, so that on a member set up by 'fleetctl cluster', or as docs/cluster-by-hand.md says,
+    the file's name is enough. All members must be told the same: look at the plan.
 
     The order: stop all controllers and all etcd members; restore on each member; start etcd on
     all; start the controllers. They find the store older than what hosts have seen, and change
@@ -73,9 +74,7 @@ def restore(
     program = etcd_member.tool()
     with doing("checking the backup ..."):
         digest = check(file)
-    aside = member.data_dir.with_name(
-        f"{member.data_dir.name}.before-{datetime.now():%Y%m%d-%H%M%S}"
-    )
+    aside = etcd_member.beside(member.data_dir, f"before-{datetime.now():%Y%m%d-%H%M%S}")
     line = etcd_member.command(program, file, member, member.data_dir, etcd_member.token_of(digest))
     if plan_only or not yes:
         note(_plan_text(member, aside, line))
@@ -107,7 +106,16 @@ def _plan_text(member: MemberSettings, aside: Path, line: list[str]) -> str:
 
     there = member.data_dir.exists()
     moves = [f"moves   {member.data_dir} -> {aside}"] if there else []
-    return "\n".join([*moves, f"makes   {member.data_dir}", f"with    {shlex.join(line)}"])
+    made = [f"makes   {member.data_dir}", f"with    {shlex.join(line)}"]
+    return "\n".join([*moves, *made, _cluster_text(member)])
+
+
+def _cluster_text(member: MemberSettings) -> str:
+    """Whoever expects others in it sees that they are missing, before they form another."""
+    if not member.others:
+        return f"{member.name} is the only member of the new cluster"
+    names = sorted([member.name, *member.others])
+    return f"the new cluster has {len(names)} members: {', '.join(names)}"
 
 
 def _say(
@@ -127,6 +135,7 @@ def _say(
     say(f"{member.data_dir} is restored from {file}, as etcd member {member.name}")
     if aside:
         say(f"what was there is in {aside}: remove it when all is well")
+    say(_cluster_text(member))
     if member.others:
         say(f"do the same, with the same file, on {', '.join(member.others)}; sha256 {digest}")
     say("then start etcd on all members, then the controllers, then: fleetctl recover --plan")
