@@ -64,12 +64,13 @@ def start(unit: Unit, *, anew: bool, until_ready: bool = False) -> None:
     systemctl("restart" if anew else "start", *meanwhile, unit.name)
 
 
-def restart_controller(machine: Machine) -> str:
+def restart_controller(machine: Machine, *, until_ready: bool = True) -> str:
     """It reads its settings and its certificate for etcd at its start. What was done, or is to be
-    done by hand, in words. Raises Failed."""
+    done by hand, in words. Without `until_ready` it may be that etcd gives no answer before other
+    machines are seen to. Raises Failed."""
     if not has_systemd(machine):
         return "restart the controller here"
-    start(controller_unit(machine), anew=True, until_ready=True)
+    start(controller_unit(machine), anew=True, until_ready=until_ready)
     return "the controller here is restarted with it"
 
 

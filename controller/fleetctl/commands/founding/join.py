@@ -40,7 +40,8 @@ def join(session: Session, invitation: str, root: Path) -> None:
     given = read_invitation(sys.stdin.read(1 << 20) if invitation == "-" else invitation)
     machine = Machine(root)
     if given.renews:
-        made, commands = [*renew(machine, given), restart_controller(machine)], list[str]()
+        made, commands = renew(machine, given), list[str]()
+        made.append(restart_controller(machine, until_ready=False))
     else:
         made, commands = _made_a_controller(machine, given)
     if session.json:

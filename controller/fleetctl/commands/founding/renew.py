@@ -71,7 +71,8 @@ def _renew_here(founder: Founder, machine: Machine) -> list[str]:
     installing.refuse_anothers(machine, here, identities)
     made = founder.renew()
     given = Invitation(here, identities, founder.issuing_key(), {}, ())
-    return [*made, *installing.renew(machine, given), units.restart_controller(machine)]
+    made += installing.renew(machine, given)
+    return [*made, units.restart_controller(machine, until_ready=False)]
 
 
 def _print_line(session: Session, founder: Founder, name: str, address: str) -> None:
