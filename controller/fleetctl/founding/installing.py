@@ -20,7 +20,7 @@ from fleetctl.founding.machine import (
 )
 from fleetctl.founding.replica import Replica, controller_text, etcd_text, is_ours, written
 from fleetctl.local.certificate_authority import CA_FILE, write_identity, write_issuing
-from fleetctl.local.etcd_member import refuse_running
+from fleetctl.local.etcd_member import beside, move_aside, refuse_running
 from fleetctl.local.key_files import close_to_others
 from fleetctl.outcome import Failed
 
@@ -111,8 +111,8 @@ def move_data_aside(machine: Machine) -> Path | None:
     if not (data / "member").exists():
         return None
     refuse_running(data)
-    aside = data.with_name(f"{data.name}.before-{datetime.now():%Y%m%d-%H%M%S}")
-    data.rename(aside)
+    aside = beside(data, f"before-{datetime.now():%Y%m%d-%H%M%S}")
+    move_aside(data, aside)
     return aside
 
 

@@ -27,6 +27,8 @@ _VARIABLES = {
     "peer_urls": "ETCD_INITIAL_ADVERTISE_PEER_URLS",
     "initial_cluster": "ETCD_INITIAL_CLUSTER",
 }
+# All that a member of etcd has is in this folder of its data folder.
+_CONTENT = "member"
 _LINE = re.compile(r"\s*(?:export\s+)?(ETCD_[A-Z_]+)=(.*)")
 
 
@@ -134,7 +136,7 @@ def refuse_running(data_dir: Path) -> None:
 
 def restore(file: Path, member: MemberSettings, digest: str, aside: Path) -> None:
     """Make the member's folder of the file; what was there goes `aside`. Raises Failed, OSError."""
-    draft = member.data_dir.with_name(member.data_dir.name + ".restoring")
+    draft = beside(member.data_dir, "restoring")
     if draft.exists():
         shutil.rmtree(draft)
     line = command(tool(), file, member, draft, token_of(digest))
@@ -149,9 +151,31 @@ def restore(file: Path, member: MemberSettings, digest: str, aside: Path) -> Non
         last = (made.stderr.strip() or made.stdout.strip()).splitlines()[-1:]
         raise Failed(f"{line[0]} could not restore {file}: {' '.join(last)[:400]}")
     _hand_over(draft, member.data_dir if member.data_dir.exists() else member.data_dir.parent)
-    if member.data_dir.exists():
-        member.data_dir.rename(aside)
-    draft.rename(member.data_dir)
+    move_aside(member.data_dir, aside)
+    if os.path.ismount(member.data_dir):
+        (draft / _CONTENT).rename(member.data_dir / _CONTENT)
+        draft.rmdir()
+    else:
+        draft.rename(member.data_dir)
+
+
+def beside(data_dir: Path, word: str) -> Path:
+    """A folder on the same file system, for what was in this one or is to be: the last part of a
+    mount point has no room beside it, and lies in it."""
+    if os.path.ismount(data_dir):
+        return data_dir / word
+    return data_dir.with_name(f"{data_dir.name}.{word}")
+
+
+def move_aside(data_dir: Path, aside: Path) -> None:
+    """What etcd has in its folder, to a folder that `beside` has named. Raises OSError."""
+    if not os.path.ismount(data_dir):
+        if data_dir.exists():
+            data_dir.rename(aside)
+        return
+    if (data_dir / _CONTENT).exists():
+        aside.mkdir(mode=0o700)
+        (data_dir / _CONTENT).rename(aside / _CONTENT)
 
 
 def _hand_over(folder: Path, like: Path) -> None:
