@@ -1,7 +1,7 @@
 """etcd itself, asked as its root: who its members are and how they do, changes of them, users.
 
-Any member takes any of these calls; the one that answers first is asked. What is added or removed
-is looked at again before it is tried once more, since an answer may be lost.
+Any member that sees a leader takes any of these calls; the first of them is asked. What is added or
+removed is looked at again before it is tried once more, since an answer may be lost.
 """
 
 from __future__ import annotations
@@ -145,12 +145,19 @@ class EtcdAdmin:
             raise Failed(f"etcd gives no snapshot: {_why(error)}") from error
 
     def _first_answering(self) -> str:
+        """Of those that see a leader: one that was cut off has an old store, and changes nothing.
+        Where none does, the first that answers: what it says is all that is left."""
+        leaderless = ""
         for address in self.addresses:
             try:
-                self._status(address)
+                status = self._status(address)
             except grpc.RpcError:
                 continue
-            return address
+            if status.leader:
+                return address
+            leaderless = leaderless or address
+        if leaderless:
+            return leaderless
         raise Unreachable(f"no member of etcd answers at {', '.join(self.addresses)}")
 
     def _look(self, listed: rpc.EtcdMember) -> EtcdMember:
