@@ -26,7 +26,7 @@ from fleetctl.local.certificate_authority import (
     AuthorityError,
     write_issuing,
 )
-from fleetctl.local.key_files import write_private, write_public
+from fleetctl.local.key_files import flush, write_private, write_public
 
 NEXT, TRUST_FILE = "next", "trust.pem"
 
@@ -65,6 +65,8 @@ def finish(where: Path, folders: Iterable[Path]) -> Path:
         _trusts(folder, following.certificate)
     former = _put_aside(where)
     following.save(where)
+    # Of the next one no other copy is left below.
+    flush(where / CA_KEY_FILE, where / CA_FILE, former / CA_KEY_FILE, former / CA_FILE)
     # The key first: `_following` asks for it.
     for name in (CA_KEY_FILE, CA_FILE):
         (where / NEXT / name).unlink(missing_ok=True)

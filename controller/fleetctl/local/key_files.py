@@ -11,6 +11,8 @@ import os
 import stat
 from pathlib import Path
 
+from fleet.private_file import flush_folder
+
 PUBLIC, PRIVATE = 0o644, 0o600
 
 
@@ -22,6 +24,18 @@ def write_private(file: Path, content: bytes) -> None:
 def write_public(file: Path, content: bytes) -> None:
     """One that all may read. Raises OSError."""
     _put(file, content, PUBLIC)
+
+
+def flush(*files: Path) -> None:
+    """They and their names outlast a crash of the machine. Raises OSError."""
+    for file in files:
+        opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
+    for folder in {file.parent for file in files}:
+        flush_folder(folder)
 
 
 def hand_over(folder: Path, owner: int, group: int) -> None:
