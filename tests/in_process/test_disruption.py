@@ -42,6 +42,7 @@ async def fewest_until_done(leader: Leader, stage: Stage) -> int:
     fewest = 24
     while leader.memory.state.orders:
         fewest = min(fewest, len(stage.world.running))
+        assert not converged(leader), "what was ordered is not done"
         await asyncio.sleep(0.02)
     return fewest
 

@@ -131,7 +131,11 @@ def fleet_status(
         changed_by=fleet.changed_by,
         orphans=orphans,
         hosts_used=memory.observed.users[fleet.uid],
-        converged=vector.as_wanted == fleet.total == vector.placed and not releasing,
+        converged=(
+            vector.as_wanted == fleet.total == vector.placed
+            and not releasing
+            and fleet.uid not in memory.state.orders
+        ),
         powered_off=vector.powered_off,
         rollout=rollout_queries.rollout_status(memory, planning, fleet),
         duplicates=duplicates.of_fleet(memory, planning, fleet.uid),
