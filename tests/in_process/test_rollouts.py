@@ -111,6 +111,21 @@ def test_canaries_wait_for_a_word_and_the_rest_follows_it() -> None:
     play(scene)
 
 
+def test_what_is_told_of_canaries_is_not_told_of_the_rollout_that_undoes_them() -> None:
+    async def scene(leader: Leader, stage: Stage) -> None:
+        await leader.fleets.apply("spv", newer(2), ME)
+        wish = RolloutOptions(max_unavailable=6, canary_share=0.25)
+        await leader.rollouts.start("spv", wish, ME, plan_only=False)
+        await at_its_canaries(leader)
+        await leader.rollouts.undo("spv", ME, plan_only=False)
+        shown = answers.fleet_status(leader, "spv").rollout
+        assert (shown.to_generation, shown.state) == (1, "running")
+        assert "promote" not in shown.message and shown.canaries_made == 0
+        await until(lambda: rollout_state(leader) == "done")
+
+    play(scene)
+
+
 def test_canaries_that_have_run_for_their_time_promote_it() -> None:
     async def scene(leader: Leader, stage: Stage) -> None:
         await leader.fleets.apply("spv", newer(2), ME)

@@ -25,7 +25,9 @@ def rollout_status(
     running = vector.of_generation(target, RUNNING)
     failed = vector.of_generation(target, FAILED)
     off = vector.off_of_generation(target)
-    progress = planning.last_pass.progress.get(fleet.uid) if record.open else None
+    progress = planning.last_pass.progress.get(fleet.uid)
+    if progress and (progress.record != record or not record.open):
+        progress = None  # of what it was before somebody changed it
     canaries = progress.canaries if progress else None
     at_canaries = record.state is RolloutState.CANARY
     waited = max(0.0, memory.events.now() - record.since_unix)

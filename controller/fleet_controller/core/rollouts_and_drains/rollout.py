@@ -38,9 +38,11 @@ NOTHING_OBSERVED = ObservedFleet(EMPTY, EMPTY)
 
 
 class RolloutProgress(msgspec.Struct, frozen=True):
-    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `held_up`:
-    nothing goes on before VMs that have failed run. `canaries`: while it needs its promotion."""
+    """Where a rollout is, in words: its wave, such as rack=r3, and what it waits for. `record`: the
+    rollout as it was then; of another one it says nothing. `held_up`: nothing goes on before VMs
+    that have failed run. `canaries`: while it needs its promotion."""
 
+    record: RolloutRecord
     wave: str = ""
     message: str = ""
     held_up: bool = False
@@ -271,7 +273,7 @@ def _advance(
         told = canaries_wait(record, canaries, fleet.name, view.now)
         concerns = canaries.to_make or position.failed
         waits = "; ".join(filter(None, (told, waits if concerns else "")))
-    return RolloutProgress(named, waits, _is_held_up(position, most), canaries)
+    return RolloutProgress(record, named, waits, _is_held_up(position, most), canaries)
 
 
 def _is_held_up(position: _Position, most: int) -> bool:
