@@ -245,6 +245,19 @@ def test_no_further_placeholders_exist(cmdline: str) -> None:
     assert said.startswith("f.yaml:8: boot.cmdline: ")
 
 
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ("schedule:\n  points:\n    - at: 0 0 * * 9\n      total: 1\n", 10),
+        ("schedule:\n  time_zone: Nowhere\n  points:\n    - at: 0 0 * * 1\n      total: 1\n", 9),
+    ],
+)
+def test_what_is_wrong_with_values_together_is_told_in_the_line_of_the_first(
+    section: str, line: int
+) -> None:
+    assert told(LEAST + section).startswith(f"f.yaml:{line}: schedule")
+
+
 def test_all_mistakes_are_told_at_once_in_the_order_of_the_file() -> None:
     lines = told("vcpus: 0\nmemory: 3\nzzz: 1\n").split("\n")
     numbers = [int(line.split(":")[1]) for line in lines]

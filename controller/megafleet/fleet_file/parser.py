@@ -96,8 +96,17 @@ def _parsed(root: yaml.MappingNode, line: int, filename: str, folder: Path | Non
         values[BootWay.FIRMWARE] = types.FIRMWARE_BIOS  # what an ordinary image is made for
     spec = _spec(values, sections)
     if problems := check_spec(spec):
-        raise FleetFileError(filename, [Mistake(line, "", problem) for problem in problems])
+        lines = {**sections, **{path: one.line for path, one in given.items()}}
+        raise FleetFileError(filename, [_placed(problem, lines) for problem in problems])
     return ParsedFleet(values[NAME.path], spec)
+
+
+def _placed(problem: str, lines: Mapping[str, int]) -> Mistake:
+    """In the line of the field that its sentence begins with, or of the section it is in."""
+    path = problem.partition(": ")[0]
+    while path not in lines:
+        path = path.rpartition(".")[0]
+    return Mistake(lines[path], "", problem)
 
 
 def _collect(
