@@ -9,7 +9,7 @@
 | 4 | no controller answers, or none takes it from this certificate |
 | 5 | done as far as the output had come, and the rest of the output could not be written |
 | 6 | accepted; all that is missing has failed for reasons that no waiting mends |
-| 130 | Ctrl-C, where nothing was accepted or nothing was waited for |
+| 130 | Ctrl-C, where nothing was accepted or waited for; `watch`, `top`, `--follow` end with 0 |
 """
 
 # What goes wrong with a cluster is `megafleet.errors`; here is what is fleetctl's own.

@@ -74,7 +74,7 @@ def denial(caller: Caller, denied: Mapping[str, DeniedRecord]) -> Refusal | None
         grpc.StatusCode.PERMISSION_DENIED,
         "DENIED",
         f"{found.who} is denied since {since:%Y-%m-%d %H:%M} UTC, by {found.actor or 'somebody'}: "
-        f"{found.reason}; an operator may take it back: 'fleetctl {back}'",
+        f"{found.reason}; whoever may deny may take it back: 'fleetctl {back}'",
     )
 
 

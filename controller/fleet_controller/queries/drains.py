@@ -9,6 +9,7 @@ import msgspec
 from fleet.ranges import EMPTY, IndexSet
 from fleet.v1 import cluster_pb2 as cluster
 from fleet_controller.core.model import Assignment, HostView
+from fleet_controller.core.names import counted
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.core.rollouts_and_drains.drain_blockers import (
     DrainFacts,
@@ -119,7 +120,8 @@ def check_draining(memory: LeaderMemory, planning: Planning, host_id: str) -> No
         left = drain_of(memory, planning, host_id).left
         raise Refused(
             Reason.DRAIN_CANCELLED,
-            f"the drain of {host_id} was cancelled meanwhile: {left:,} VMs are left there",
+            f"the drain of {host_id} was cancelled, or its deadline has passed: "
+            f"{counted(left, 'VM')} {'is' if left == 1 else 'are'} left there",
         )
 
 

@@ -65,7 +65,7 @@ def test_another_template_is_told_field_by_field_with_the_vms_it_leaves_alone() 
     ]  # fmt: skip
     assert plan.says == (
         "VMs created from now on are made of generation 2",
-        "1,000 VMs of generation 1 go on as they are, until 'fleetctl rollout spv'",
+        "1,000 VMs of generation 1 go on as they are, until 'fleetctl rollout start spv'",
     )
 
 
@@ -79,7 +79,7 @@ def test_settings_are_told_as_what_touches_no_vm_and_what_stands_beyond_them_is_
     assert plan.says == (
         "it makes no generation: no VM is stopped, moved or made anew",
         "placement holds for VMs that are placed from now on",
-        "400 VMs stay where it would put none, until 'fleetctl rebalance spv'",
+        "400 VMs stay where it would put none, until 'fleetctl rebalance spv --apply'",
         "on_loss holds at once, for all 1,000 VMs",
     )
 

@@ -63,7 +63,7 @@ def _left_alone(plan: FleetPlan) -> Iterator[str]:
         goes = "goes on as it is" if count == 1 else "go on as they are"
         yield (
             f"{_vms(count)} of {_generations(sorted(others))} {goes}, until 'fleetctl rollout "
-            f"{plan.fleet}'"
+            f"start {plan.fleet}'"
         )
 
 
@@ -82,7 +82,7 @@ def _settings(plan: FleetPlan) -> Iterator[str]:
                 if plan.misplaced:
                     stay = "stays" if plan.misplaced == 1 else "stay"
                     beyond = f"{_vms(plan.misplaced)} {stay} where it would put none"
-                    yield f"{beyond}, until 'fleetctl rebalance {plan.fleet}'"
+                    yield f"{beyond}, until 'fleetctl rebalance {plan.fleet} --apply'"
             case "readiness":
                 yield "readiness holds for VMs that start from now on: what runs goes on running"
             case "schedule":

@@ -190,7 +190,11 @@ def _done(waiting: Waiting, elapsed: float) -> str:
     hosts = f" on {counted(status.hosts_used, 'host')}" if status.hosts_used else ""
     changed = f"{counted(work, 'VM')} changed in {duration(elapsed)}"
     speed = f", {pace_text(work / elapsed)}" if work and elapsed > 0 else ""
-    missing = f"; {number(status.unplaced)} fit nowhere" if status.unplaced else ""
+    missing = (
+        f"; {number(status.unplaced)} {'fits' if status.unplaced == 1 else 'fit'} nowhere"
+        if status.unplaced
+        else ""
+    )
     return f"{runs}{hosts}{missing} ({changed}{speed})" if work else f"{runs}{hosts}, as before"
 
 

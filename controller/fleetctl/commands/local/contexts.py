@@ -122,6 +122,7 @@ def add_context(
         if not file.is_file():
             raise Misuse(f"{file} is not there; 'fleetctl certs user' makes an identity")
     with editing(config_file(os.environ)) as held:
+        word = "changed" if name in held.named else "added"
         held.named[name] = one
         if use or not held.current:
             held.current = name
@@ -129,7 +130,7 @@ def add_context(
     if session.json:
         say_json(shown)
     else:
-        say(f"context {name} added{', and current' if shown['current'] else ''}")
+        say(f"context {name} {word}{', and current' if shown['current'] else ''}")
 
 
 def _missing(name: str, known: list[str]) -> str:

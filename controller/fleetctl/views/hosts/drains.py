@@ -65,7 +65,10 @@ def _where_it_is(progress: cluster.DrainProgress) -> dict[str, Any]:
 def drain_plan_text(host: str, plan: cluster.DrainProgress) -> str:
     lines = [f"{host}: {counted(plan.moved, 'VM')} would move to other hosts"]
     if plan.unplaced:
-        lines.append(f"  {counted(plan.unplaced, 'VM')} fit on no other host and would stay")
+        lines.append(
+            f"  {counted(plan.unplaced, 'VM')} {'fits' if plan.unplaced == 1 else 'fit'} on no "
+            "other host and would stay"
+        )
     lines.append(f"  {plan.message}")
     return "\n".join(lines)
 
@@ -74,11 +77,19 @@ def drain_question(host: str, plan: cluster.DrainProgress) -> str:
     """Of a plan: how many VMs begin anew elsewhere, and how many cannot."""
     if not (plan.moved or plan.unplaced):
         return f"Place no more VMs on {host}? It has none."
-    stay = f", and {number(plan.unplaced)} fit nowhere and stay" if plan.unplaced else ""
+    stay = (
+        f", and {_fit(plan.unplaced)} and {'stays' if plan.unplaced == 1 else 'stay'}"
+        if plan.unplaced
+        else ""
+    )
     return (
         f"Move {counted(plan.moved, 'VM')} off {host}{stay}? Their disks do not move: they begin "
         "anew elsewhere."
     )
+
+
+def _fit(vms: int) -> str:
+    return f"{number(vms)} {'fits' if vms == 1 else 'fit'} nowhere"
 
 
 def drain_line(host: str, progress: cluster.DrainProgress) -> str:
@@ -98,7 +109,7 @@ def left_text(progress: cluster.DrainProgress) -> str:
     if progress.releasing:
         parts.append(f"{number(progress.releasing)} of those to be let go here")
     if progress.unplaced and not progress.message:
-        parts.append(f"{number(progress.unplaced)} fit nowhere")
+        parts.append(_fit(progress.unplaced))
     return printable("; ".join([", ".join(parts), *filter(None, [progress.message])]))
 
 
