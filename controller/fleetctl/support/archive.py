@@ -7,13 +7,14 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fleetctl.outcome import Failed, Trouble
 from fleetctl.support.anonymity import Anonymity
+from fleetctl.support.names import KINDS, names_in
 from fleetctl.support.parts import Part
 from fleetctl.support.redaction import clean, without_secrets
 
@@ -41,25 +42,10 @@ def gathered(
     return found, missing
 
 
-def anonymity_of(found: dict[str, Any]) -> Anonymity:
-    """Names are those of fleets, hosts, labels and people that the parts tell of."""
-    hosts = found.get("hosts.json", {}).get("hosts", [])
-    fleets = found.get("fleets.json", {}).get("fleets", [])
-    told = [
-        *found.get("events.json", {}).get("events", []),
-        *found.get("history.json", {}).get("records", []),
-    ]
-    actors = {str(one.get("actor") or "").partition("/")[2] for one in told}
-    controller = found.get("versions.json", {}).get("controller", {})
-    return Anonymity(
-        {
-            "fleet": [str(one["fleet"]) for one in fleets],
-            "host": [str(one["host"]) for one in hosts],
-            "label": [str(value) for one in hosts for value in one["labels"].values()],
-            "person": actors,
-            "controller": [str(controller.get("replica", ""))],
-        }
-    )
+def anonymity_of(found: dict[str, Any], known: Mapping[str, Iterable[str]]) -> Anonymity:
+    """Names are those that are `known`, by what they are of, and those that the parts tell of."""
+    told = names_in(found)
+    return Anonymity({kind: {*known.get(kind, ()), *told.get(kind, ())} for kind in KINDS})
 
 
 def check_free(path: Path, *, force: bool) -> None:
