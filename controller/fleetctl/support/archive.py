@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fleet.private_file import open_draft
 from fleetctl.outcome import Failed, Trouble
 from fleetctl.support.anonymity import Anonymity
 from fleetctl.support.names import KINDS, names_in
@@ -66,17 +67,21 @@ def write_bundle(
     check_free(path, force=force)
     draft = path.with_name(f"{path.name}.part")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            files = _write(opened, found, missing, anonymity)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(draft, path)
+        with os.fdopen(open_draft(draft), "wb") as opened:
+            try:
+                files = _write(opened, found, missing, anonymity)
+                opened.flush()
+                os.fsync(opened.fileno())
+                os.replace(draft, path)
+            except BaseException:
+                # Before it is closed: after that one of that name may be another's.
+                with suppress(OSError):
+                    draft.unlink()
+                raise
+    except BlockingIOError as error:
+        raise Failed(f"another bundle is being written to {draft}") from error
     except OSError as error:
         raise Failed(f"cannot write {draft}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
     return files
 
 
