@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from fleetctl.cli import startup
+from fleetctl.cli.empty_texts import refuse_empty_texts
 from fleetctl.cli.help_page import finish_page
 from fleetctl.cli.lazy_group import LazyGroup
 from fleetctl.cli.suggestions import meant, suggestion
@@ -120,6 +121,7 @@ def cli(ctx: click.Context) -> None:
 
 
 finish_page(cli, "")
+refuse_empty_texts(cli)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shlex
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+# Of a file system that knows no locks, or no modes.
+_UNKNOWN_THERE = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK)
 
 
 def read_private(file: Path) -> bytes:
@@ -48,6 +51,27 @@ def replace_private(file: Path, content: bytes, *, lasting: bool = True) -> None
         flush_folder(file.parent)
 
 
+def open_draft(file: Path) -> int:
+    """A handle to write it, empty and its owner's alone. Nobody else writes it while that is open:
+    it is renamed, or removed, before it is closed. What a program that was killed has left there is
+    written anew. A file system without locks keeps nobody off. Raises BlockingIOError while another
+    writes it; OSError."""
+    while True:
+        handle = os.open(file, _FOR_ONE, 0o600)
+        try:
+            with _where_known():
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_at(handle, file):
+                with _where_known():
+                    os.fchmod(handle, stat.S_IRUSR | stat.S_IWUSR)
+                os.ftruncate(handle, 0)
+                return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
 def said_of(error: Exception) -> str:
     """Of a file that cannot be read: which, and what is wrong with it, without a number."""
     if isinstance(error, OSError) and error.filename:
@@ -64,12 +88,26 @@ def flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
+# A link in its place is not followed. What is there stays until it is known to be nobody's.
+_FOR_ONE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def _where_known() -> Iterator[None]:
+    """What a file system does not know is left undone. Raises OSError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _UNKNOWN_THERE:
+            raise
+
+
 @contextlib.contextmanager
 def _sole(file: Path) -> Iterator[int]:
     """Open for writing, and nobody else's meanwhile: another who writes it is waited for. Raises
     OSError."""
     while True:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        handle = os.open(file, _FOR_ONE, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             if _is_at(handle, file):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 from fleet.certificates.join_token import JoinToken
 from fleet.transport import Role
 from fleetctl.support.anonymity import Anonymity
+from fleetctl.support.archive import anonymity_of
+from fleetctl.support.names import names_in
 from fleetctl.support.redaction import clean, without_command, without_secrets
 from tests.certificates import identity
 
@@ -39,6 +42,18 @@ SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh
         ("a command was run in 3 VMs on 1 host as root: echo root:hunter2 | chpasswd", "hunter2"),
         ("Authorization: Bearer abcdefgh12345", "abcdefgh12345"),
         ("GET https://ann:hunter2@example.org/x", "hunter2"),
+        ("GET https://ann:pa@ss@hunter2@example.org/x", "hunter2"),
+        ("PASS=hunter2 mysql", "hunter2"),
+        ("export DB_PASS='hunter2 too'", "hunter2"),
+        ("rootpass=hunter2 quiet", "hunter2"),
+        ("root=/dev/xvda wifi.psk=hunter2 ro", "hunter2"),
+        ("wpa_supplicant: psk: hunter2", "hunter2"),
+        ("iscsi auth=hunter2 ro", "hunter2"),
+        ("root=/dev/xvda rd.passphrase=hunter2 ro", "hunter2"),
+        ("db_pass: hunter2", "hunter2"),
+        ('{"level": "info", "pass": "hunter2 too"}', "hunter2"),
+        (r"said {\"auth\": \"hunter2\"}", "hunter2"),
+        ("curl --pass hunter2 x", "hunter2"),
     ],
     ids=[
         "token",
@@ -56,6 +71,18 @@ SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh
         "command",
         "header",
         "address",
+        "address with @",
+        "pass",
+        "db pass",
+        "rootpass",
+        "psk",
+        "psk in yaml",
+        "auth",
+        "passphrase",
+        "pass in yaml",
+        "pass in json",
+        "auth escaped",
+        "pass option",
     ],
 )
 def test_what_looks_like_a_secret_is_taken_out(text: str, secret: str) -> None:
@@ -71,10 +98,44 @@ def test_what_looks_like_a_secret_is_taken_out(text: str, secret: str) -> None:
         "6a0c9d5e-0f3b-4c55-9f7e-52c2d5a5b1a0",
         "/var/lib/megafleet/images/golden@1",
         "operator/alice: web, generation 2; placement.per_host",
+        "compass=north bypass=on com.example.encompass=3 overpass=a author=ann authority=b",
+        "author: ann; authorized: no; auth: certificate has ended; first pass: 3 moved",
+        'passed=3 passes: 4, {"pass": 3, "author": "ann"} --author ann --bypass cache',
+        "https://example.org/images@1 and GET https://example.org:8443/x/@v/list",
     ],
 )
 def test_what_tells_something_stays(text: str) -> None:
     assert clean(text) == text
+
+
+NAMES = st.from_regex(r"[a-z][a-z0-9]{0,9}", fullmatch=True)
+MARKS = st.sampled_from(["PASS", "pass", "psk", "auth", "passphrase", "password"])
+
+
+@given(st.lists(NAMES, max_size=3), st.sampled_from("_.-"), MARKS, st.sampled_from(["", "1"]))
+def test_a_value_goes_whatever_stands_before_the_name_of_a_secret(
+    before: list[str], by: str, mark: str, number: str
+) -> None:
+    name = by.join([*before, mark]) + number
+    assert clean(f"ro {name}=Hunter-2 quiet") == f"ro {name}=(left out) quiet"
+    assert without_secrets({name: "Hunter-2"}) == {name: "(left out)"}
+
+
+ORDINARY = st.sampled_from(
+    ["bypass", "compass", "encompass", "surpass", "trespass", "overpass", "underpass", "author",
+     "authors", "authority", "authorised", "passage", "passenger", "passive", "passed", "passes"]
+)  # fmt: skip
+
+
+@given(st.lists(NAMES, max_size=2), st.sampled_from("_.-"), ORDINARY, st.booleans())
+def test_ordinary_words_keep_what_they_say(
+    before: list[str], by: str, word: str, capitals: bool
+) -> None:
+    name = by.join([*before, word.upper() if capitals else word])
+    if not any("pwd" in one for one in before):
+        assert clean(f"ro {name}=north quiet") == f"ro {name}=north quiet"
+        assert clean(f"{name}: north") == f"{name}: north"
+        assert without_secrets({name: "north"}) == {name: "north"}
 
 
 def test_a_record_says_where_a_command_was_run_and_not_what_it_was() -> None:
@@ -109,6 +170,60 @@ def test_names_and_addresses_are_replaced_alike_wherever_they_stand() -> None:
     assert hide.text("db.example.org again; version 6.12.117-1 at 12:30:45; webcam") == (
         "machine-1 again; version 6.12.117-1 at 12:30:45; webcam"
     )
+
+
+FOUND: dict[str, Any] = {
+    "fleets.json": {
+        "fleets": [{
+            "fleet": "web", "owners": ["olga"],
+            "schedule": {"applied_by": "operator/anton", "held_by": "operator/hana",
+                         "by_hand": "viewer/bea"},
+        }]
+    },
+    "status.json": {"fleets": [{"fleet": "web", "changed_by": "operator/carl"}]},
+    "events.json": {
+        "events": [
+            {"kind": "host_removed", "host": "h-gone", "message": "h-gone is removed",
+             "actor": "operator/rita"},
+            {"kind": "denied", "message": "operator/dora is denied: she left; see controller/c9.",
+             "actor": "leader"},
+            {"kind": "role_taken", "message": "ines has no role any more"},
+        ]
+    },
+    "history.json": {
+        "records": [
+            {"action": "delete", "fleet": "shop", "host": None, "actor": "operator/rita"},
+            {"action": "drain", "fleet": None, "host": "h-older", "actor": "leader"},
+            {"action": "owners", "before": "nobody", "after": "olga, paul and 3 more"},
+            {"action": "users_add", "before": "", "after": "kurt is edit of web"},
+            {"action": "role_quota", "before": "editor: no bound", "after": "editor: 3 VMs"},
+        ]
+    },
+    "log-1-agent.log": "said by agent/h-heard; at /usr/lib/controller/fleetctl; agent/controller",
+}  # fmt: skip
+
+
+def test_names_are_those_of_all_who_are_told_of_also_where_they_are_gone() -> None:
+    assert names_in(FOUND) == {
+        "fleet": {"web", "shop"},
+        "host": {"h-gone", "h-older", "h-heard"},
+        "person": {
+            "olga", "anton", "hana", "bea", "carl", "rita", "dora", "ines", "paul", "kurt"
+        },
+        "controller": {"c9"},
+    }  # fmt: skip
+
+
+def test_an_anonymous_bundle_has_no_name_that_is_known_or_told() -> None:
+    known = {"fleet": {"web"}, "host": {"h-live"}, "label": {"rack-7"}}
+    hide = anonymity_of(FOUND, known)
+    told = json.dumps(
+        [hide.document(FOUND), hide.text("h-live of rack-7 is h-gone's heir, shop-3")]
+    )
+    names = {name for some in (known, names_in(FOUND)) for kind in some.values() for name in kind}
+    assert not [name for name in names if name in told.replace("nobody", "")]
+    assert "host-3 of label-1 is host-1's heir, fleet-1-3" in told
+    assert "/usr/lib/controller/fleetctl" in told
 
 
 def test_each_of_many_addresses_is_a_word_of_its_own() -> None:

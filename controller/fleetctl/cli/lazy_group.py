@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetctl.cli.empty_texts import refuse_empty_texts
 from fleetctl.cli.help_page import OrderedGroup, finish_page, sections
 from fleetctl.cli.suggestions import meant, suggestion
 
@@ -62,6 +63,7 @@ class LazyGroup(click.Group):
         attribute = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(module), attribute)
         finish_page(command, cmd_name)
+        refuse_empty_texts(command)
         if ctx.resilient_parsing:
             self._completing(command)
         return command

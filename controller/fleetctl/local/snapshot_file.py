@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -10,11 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fleet.private_file import open_draft
 from fleetctl.outcome import Failed
 
 # etcd ends its snapshot with the SHA-256 of all before it.
 DIGEST_BYTES = 32
 _READ_BYTES = 1 << 20
+# Of a file system without hard links, such as vfat and some that are mounted from elsewhere.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class _Digest:
@@ -41,7 +45,8 @@ class _Digest:
 
 
 class SnapshotFile:
-    """Takes the bits of a snapshot; `finish` gives it its name. Left unfinished it is removed."""
+    """Takes the bits of a snapshot; `finish` gives it its name. Left unfinished it is removed; one
+    that is whole and cannot be named stays as the draft. No two write the same at a time."""
 
     def __init__(self, path: Path, *, force: bool) -> None:
         self.path = path
@@ -49,15 +54,18 @@ class SnapshotFile:
         self._force = force
         self._draft = path.with_name(path.name + ".part")
         self._descriptor = -1
+        self._removes_draft = True
         self._digest = _Digest()
 
     def __enter__(self) -> Self:
-        """Raises Failed where the file is there already, or cannot be made."""
+        """Raises Failed where the file is there already, is being written, or cannot be made."""
         if self.path.exists() and not self._force:
             raise Failed(f"{self.path} is there already; --force overwrites it")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
         with self._written():
-            self._descriptor = os.open(self._draft, flags, 0o600)
+            try:
+                self._descriptor = open_draft(self._draft)
+            except BlockingIOError as error:
+                raise Failed(f"another backup is being written to {self._draft}") from error
         return self
 
     def __exit__(
@@ -66,10 +74,14 @@ class SnapshotFile:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
+        if self._descriptor < 0:
+            return
+        # Not after closing it: another may write one of that name then.
+        if self._removes_draft:
             with suppress(FileNotFoundError):
                 self._draft.unlink()
+        os.close(self._descriptor)
+        self._descriptor = -1
 
     def restart(self) -> None:
         """What came before is void."""
@@ -94,12 +106,14 @@ class SnapshotFile:
             raise Failed("the snapshot did not come whole: its checksum is wrong; try again")
         with self._written():
             os.fsync(self._descriptor)
-        os.close(self._descriptor)
-        self._descriptor = -1
-        if self._force:
-            os.replace(self._draft, self.path)
-        else:
+        try:
             self._name_it()
+        except OSError as error:
+            self._removes_draft = False
+            raise Failed(
+                f"{self._draft} is the whole backup, and cannot be named {self.path}: "
+                f"{error.strerror}"
+            ) from error
         _sync_folder(self.path.parent)
         return self._digest.text
 
@@ -112,13 +126,24 @@ class SnapshotFile:
             raise Failed(f"cannot write {self._draft}: {error.strerror}") from error
 
     def _name_it(self) -> None:
-        """Unless somebody else has made a file of that name meanwhile."""
-        try:
-            os.link(self._draft, self.path)
-        except FileExistsError as error:
-            raise Failed(f"{self.path} has been made by somebody else meanwhile") from error
-        finally:
-            self._draft.unlink()
+        """Unless somebody else has made a file of that name meanwhile, which only force replaces.
+        Raises Failed, OSError."""
+        if not self._force:
+            try:
+                os.link(self._draft, self.path)
+                return  # the draft goes as any other does
+            except FileExistsError as error:
+                raise self._made_meanwhile() from error
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+            if os.path.lexists(self.path):
+                raise self._made_meanwhile()
+        os.replace(self._draft, self.path)
+        self._removes_draft = False  # one of that name is another's
+
+    def _made_meanwhile(self) -> Failed:
+        return Failed(f"{self.path} has been made by somebody else meanwhile")
 
 
 def check(path: Path) -> str:

@@ -7,13 +7,15 @@ import json
 import os
 import tarfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fleet.private_file import open_draft
 from fleetctl.outcome import Failed, Trouble
 from fleetctl.support.anonymity import Anonymity
+from fleetctl.support.names import KINDS, names_in
 from fleetctl.support.parts import Part
 from fleetctl.support.redaction import clean, without_secrets
 
@@ -41,25 +43,10 @@ def gathered(
     return found, missing
 
 
-def anonymity_of(found: dict[str, Any]) -> Anonymity:
-    """Names are those of fleets, hosts, labels and people that the parts tell of."""
-    hosts = found.get("hosts.json", {}).get("hosts", [])
-    fleets = found.get("fleets.json", {}).get("fleets", [])
-    told = [
-        *found.get("events.json", {}).get("events", []),
-        *found.get("history.json", {}).get("records", []),
-    ]
-    actors = {str(one.get("actor") or "").partition("/")[2] for one in told}
-    controller = found.get("versions.json", {}).get("controller", {})
-    return Anonymity(
-        {
-            "fleet": [str(one["fleet"]) for one in fleets],
-            "host": [str(one["host"]) for one in hosts],
-            "label": [str(value) for one in hosts for value in one["labels"].values()],
-            "person": actors,
-            "controller": [str(controller.get("replica", ""))],
-        }
-    )
+def anonymity_of(found: dict[str, Any], known: Mapping[str, Iterable[str]]) -> Anonymity:
+    """Names are those that are `known`, by what they are of, and those that the parts tell of."""
+    told = names_in(found)
+    return Anonymity({kind: {*known.get(kind, ()), *told.get(kind, ())} for kind in KINDS})
 
 
 def check_free(path: Path, *, force: bool) -> None:
@@ -80,17 +67,21 @@ def write_bundle(
     check_free(path, force=force)
     draft = path.with_name(f"{path.name}.part")
     try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as opened:
-            files = _write(opened, found, missing, anonymity)
-            opened.flush()
-            os.fsync(opened.fileno())
-        os.replace(draft, path)
+        with os.fdopen(open_draft(draft), "wb") as opened:
+            try:
+                files = _write(opened, found, missing, anonymity)
+                opened.flush()
+                os.fsync(opened.fileno())
+                os.replace(draft, path)
+            except BaseException:
+                # Before it is closed: after that one of that name may be another's.
+                with suppress(OSError):
+                    draft.unlink()
+                raise
+    except BlockingIOError as error:
+        raise Failed(f"another bundle is being written to {draft}") from error
     except OSError as error:
         raise Failed(f"cannot write {draft}: {error.strerror}") from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
     return files
 
 

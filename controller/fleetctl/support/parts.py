@@ -13,6 +13,7 @@ from typing import Any
 from fleet.v1 import cluster_pb2 as cluster
 from fleet.v1 import types_pb2 as types
 from fleetctl.cli.paging import pages
+from fleetctl.support.names import FLEET, HOST, LABEL, Names
 from fleetctl.support.redaction import without_command
 from fleetctl.views.cluster.events import event_json
 from fleetctl.views.cluster.history import record_json
@@ -67,6 +68,17 @@ def all_hosts(connection: Cluster) -> dict[str, Any]:
         if len(found) >= MOST_HOSTS:
             break
     return {"hosts": found[:MOST_HOSTS], "matching": page.matching}
+
+
+def known_names(connection: Cluster) -> Names:
+    """Of all fleets and hosts that there are, more of them than a part lists; and what labels of
+    hosts say. Raises Trouble."""
+    listed = connection.call(lambda stub: stub.ListFleets, cluster.ListFleetsRequest())
+    names: Names = {FLEET: {one.name for one in listed.fleets}, HOST: set(), LABEL: set()}
+    for page in pages(lambda cursor: _hosts_page(connection, cursor), ""):
+        names[HOST].update(one.id for one in page.hosts)
+        names[LABEL].update(value for one in page.hosts for value in one.labels.values())
+    return names
 
 
 def chosen_hosts(connection: Cluster, count: int) -> list[str]:

@@ -23,17 +23,34 @@ _SECRET_NAME = (
     r"[a-z0-9_.-]{0,40}(?:passw(?:or)?d|passphrase|pwd|secret|token|api[_-]?key|access[_-]?key|"
     r"private[_-]?key|credential)[a-z0-9_.-]{0,40}"
 )
-_IS_SECRET_NAME = re.compile(rf"(?i){_SECRET_NAME}")
+# Short ones are parts of ordinary words as well (compass, author): they end the name, and what is
+# before them is set off. Only `pass` is also written together with it, as in rootpass.
+_SHORT_NAME = (
+    r"(?:(?<!by)(?<!com)(?<!sur)(?<!tres)(?<!over)(?<!under)pass"
+    r"|(?<![a-z0-9])(?:psk|o?auth|pw))[0-9]{0,3}"
+)
+_VALUE = r"(?:\"[^\"]*\"|'[^']*'|[^\s,;]+)"
+_IS_SECRET_NAME = re.compile(rf"(?i){_SECRET_NAME}|[a-z0-9_.-]{{0,60}}{_SHORT_NAME}")
 # name=value and name: value, also where the name stands in quotes as in JSON.
 _NAMED = re.compile(
     rf"(?i)\b({_SECRET_NAME}(?:\\{{0,3}}[\"'])?\s{{0,3}}[=:]\s{{0,3}})"
-    r"(\"[^\"]*\"|'[^']*'|[^\s,;]+)"
+    rf"{_VALUE}"
 )
-_OPTION = re.compile(rf"(?i)(?<![a-z0-9])(--{_SECRET_NAME} {{1,3}})(\"[^\"]*\"|'[^']*'|[^\s,;]+)")
+# The same of short ones. Behind `pass:` and `auth:` there may be an ordinary sentence.
+_NAMED_SHORT = re.compile(
+    rf"(?i)({_SHORT_NAME}(?:\s{{0,3}}=\s{{0,3}}"
+    rf"|\\{{0,3}}[\"']\s{{0,3}}[=:]\s{{0,3}}(?=\\{{0,3}}[\"']))"
+    rf"|(?:(?<=_){_SHORT_NAME}|\bpsk)\s{{0,3}}:\s{{0,3}})"
+    rf"{_VALUE}"
+)
+_OPTION = re.compile(
+    rf"(?i)(?<![a-z0-9])(--(?:{_SECRET_NAME}|[a-z0-9_.-]{{0,60}}{_SHORT_NAME}) {{1,3}}){_VALUE}"
+)
 # As the leader tells it: what people type into their VMs may hold anything.
 _COMMAND = re.compile(r"(\ba command was run in [^:\n]{1,200}: )[^\n]+")
 _BEARER = re.compile(r"(?i)\b(bearer|basic) [A-Za-z0-9._~+/=-]{8,}")
-_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^/\s@]{1,200}@")
+# Up to the last @ before the path: a password may have some.
+_IN_URL = re.compile(r"(\b[a-z][a-z0-9+.-]{1,20}://)[^/\s]{1,1000}@")
 # Long and unreadable, and no digest or id, which are hexadecimal: a key, a token.
 _BLOB = re.compile(
     r"(?<![A-Za-z0-9+/=])(?=[A-Za-z0-9+/]*\d)(?=[A-Za-z0-9+/]*[A-Z])(?=[A-Za-z0-9+/]*[a-z])"
@@ -76,6 +93,7 @@ def clean(text: str) -> str:
     text = _BEARER.sub(rf"\1 {OUT}", text)
     text = _COMMAND.sub(rf"\1{OUT}", text)
     text = _NAMED.sub(rf"\1{OUT}", text)
+    text = _NAMED_SHORT.sub(rf"\1{OUT}", text)
     text = _OPTION.sub(rf"\1{OUT}", text)
     text = _JOIN_TOKEN.sub(OUT, text)
     return _BLOB.sub(OUT, text)

@@ -85,12 +85,14 @@ def test_a_bundle_has_all_parts_and_no_secret(
 def test_an_anonymous_bundle_names_nobody(
     cluster: SmallCluster, fleetctl: Fleetctl, tmp_path: Path
 ) -> None:
+    cluster.apply("bygone")
+    cluster.remove("bygone")
     furnished(cluster)
     file = tmp_path / "b.tar.gz"
     assert fleetctl("support", "bundle", str(file), "--anonymous").code == 0
     texts = read(file)
     whole = "\n".join([*texts, *texts.values()])
-    for name in ("accounting", "hollow-000", "operator/alice", "127.0.0.1"):
+    for name in ("accounting", "bygone", "hollow-000", "operator/alice", "127.0.0.1"):
         assert name not in whole, name
     status: Any = json.loads(texts["support/status.json"])
     fleets: Any = json.loads(texts["support/fleets.json"])["fleets"]

@@ -129,3 +129,15 @@ def test_several_hosts_are_drained_together(fleetctl: Fleetctl, small: SmallClus
     assert not any(held[host].shards for host in HOSTS[:2] if host in held)
     said = fleetctl("hosts", "drain", *HOSTS[:2], "--cancel")
     assert said.code == 0 and "not drained any more" in said.out
+
+
+def test_drains_that_a_deadline_ends_are_not_told_as_done(
+    fleetctl: Fleetctl, small: SmallCluster
+) -> None:
+    small.apply()
+    small.scale_and_wait(24)  # no host has room for what another has
+    said = fleetctl("hosts", "drain", *HOSTS[:2], "--yes", "--deadline", "2", "-o", "json")
+    why = "its drain was stopped or cancelled: 4 VMs are left on it"
+    assert said.code == 1 and "2 hosts of 2 could not be drained" in said.err, said
+    assert said.json["hosts"] == [{"host": host, "error": why} for host in HOSTS[:2]]
+    assert small.status().hosts.draining == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
 
 from fleetctl.cli.confirmation import plan_option_with
+from fleetctl.outcome import Trouble
 from fleetctl.output import byte_text, counted, doing, note, say, say_json
 from fleetctl.session import Session, cluster_options, pass_session
 
@@ -76,8 +78,9 @@ def bundle(
             say(table(("FILE", "WHAT"), [(one.name, one.says) for one in parts]))
         return
     check_free(file, force=force)
+    known = _known_names(session) if anonymous else {}
     found, missing = gathered(parts, lambda says: note(f"asking for {says}"))
-    anonymity = anonymity_of(found) if anonymous else None
+    anonymity = anonymity_of(found, known) if anonymous else None
     files = write_bundle(file, found, missing, anonymity, force=force)
     size = file.stat().st_size
     if session.json:
@@ -87,3 +90,18 @@ def bundle(
     for name, why in missing.items():
         note(f"without {name}: {why}")
     say(f"{file}: {byte_text(size)}, {counted(len(files), 'file')}")
+
+
+def _known_names(session: Session) -> Mapping[str, Iterable[str]]:
+    """Those that are not known would stay. Raises Trouble."""
+    from fleetctl.support.parts import known_names
+
+    try:
+        with doing("asking for names ..."):
+            return known_names(session.cluster)
+    except Trouble as trouble:
+        sentence = (
+            "nothing is written: --anonymous needs the names of all hosts and fleets, and they "
+            f"could not be had: {trouble.message}"
+        )
+        raise type(trouble)(sentence, reason=trouble.reason) from trouble

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from fleetctl.cli.confirmation import confirm
 from fleetctl.commands.hosts.everywhere import failed, on_each, say_outcomes
 from fleetctl.commands.hosts.host_choice import Outcome, ask_each
-from fleetctl.outcome import ExitCode, Failed, NotConverged
+from fleetctl.outcome import ExitCode, Failed, NotConverged, Trouble
 from fleetctl.output import counted
 from fleetctl.session import Session
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from megafleet.connection.cluster import Cluster
 
 LOOK_SECONDS = 1.0
+_NO_SUCH_HOST = "NO_SUCH_HOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +87,24 @@ def drain_all(
             raise Failed(f"{counted(refused, 'host')} of {len(hosts):,} refused")
         return ExitCode.DONE
     draining = [one.host for one in begun if one.answer is not None]
-    left = _until_empty(session, draining, timeout)
-    ended = [
-        Outcome(one.host, left.get(one.host, 0) if one.answer is not None else None, one.trouble)
-        for one in begun
-    ]
+    seen = _until_empty(session, draining, timeout)
+    for one in begun:
+        if one.answer is None:
+            seen[one.host] = _Seen(None, one.trouble)
+    ended = [Outcome(host, seen[host].vms, seen[host].failed) for host in hosts]
     say_outcomes(
         session, ended,
         lambda vms: f"{counted(vms, 'VM')} left" if vms else "drained: nothing is left on it",
         lambda host, vms: {"left": vms},
     )  # fmt: skip
-    if going_on := sum(bool(vms) for vms in left.values()):
-        raise NotConverged(f"{counted(going_on, 'host')} of {len(hosts):,} go on being drained")
-    if refused:
-        raise Failed(f"{counted(refused, 'host')} of {len(hosts):,} refused")
+    going_on, not_drained = sum(bool(one.answer) for one in ended), failed(ended, lambda vms: True)
+    if going_on:
+        also = f"; {not_drained:,} could not be drained" if not_drained else ""
+        raise NotConverged(
+            f"{counted(going_on, 'host')} of {len(hosts):,} go on being drained{also}"
+        )
+    if not_drained:
+        raise Failed(f"{counted(not_drained, 'host')} of {len(hosts):,} could not be drained")
     return ExitCode.DONE
 
 
@@ -123,34 +128,60 @@ def _ask(
     return told[-1]
 
 
-def _until_empty(session: Session, hosts: Sequence[str], timeout: float) -> dict[str, int]:
-    """VMs that are left, by host: none, unless the time is over or Ctrl-C came."""
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of one host: how many VMs it has yet, 0 once it is drained; None where its drain has failed,
+    and why."""
+
+    vms: int | None
+    failed: str = ""
+
+
+def _until_empty(session: Session, hosts: Sequence[str], timeout: float) -> dict[str, _Seen]:
+    """What was seen last of each host. None has VMs left, unless its drain has failed, the time is
+    over or Ctrl-C came."""
     from fleetctl.terminal.progress_line import progress_line
 
     deadline = time.monotonic() + timeout
-    left = dict.fromkeys(hosts, 1)
+    seen = {host: _Seen(1) for host in hosts}
     with progress_line(json=session.json) as line:
         try:
             while True:
-                for one in ask_each(session, list(left), _left, lambda done: None):
-                    left[one.host] = left[one.host] if one.answer is None else one.answer
-                left = {host: vms for host, vms in left.items() if vms}
+                under_way = [host for host, one in seen.items() if one.vms]
+                if not under_way:
+                    return seen
+                for one in ask_each(session, under_way, _look, lambda done: None):
+                    seen[one.host] = seen[one.host] if one.answer is None else one.answer
+                left = [one.vms for one in seen.values() if one.vms]
                 if not left or time.monotonic() >= deadline:
-                    return left
-                vms = counted(sum(left.values()), "VM")
+                    return seen
+                vms = counted(sum(left), "VM")
                 line.show(f"draining: {vms} on {counted(len(left), 'host')} left")
                 time.sleep(LOOK_SECONDS + len(left) / _LOOKS_A_SECOND)
         except KeyboardInterrupt:
-            return left
+            return seen
 
 
-def _left(connection: Cluster, host: str) -> int:
-    """How many VMs the host has yet; none once its drain is over, or was cancelled."""
+def _look(connection: Cluster, host: str) -> _Seen:
+    """Raises Trouble, where another look may tell."""
     from fleet.v1 import cluster_pb2
+    from fleetctl.views.hosts.drains import held_count
 
-    answer = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
-    drain = answer.drain
-    return 0 if drain.done or not answer.HasField("drain") else max(1, drain.left)
+    try:
+        detail = connection.call(lambda stub: stub.GetHost, cluster_pb2.GetHostRequest(id=host))
+    except Trouble as trouble:
+        if trouble.reason != _NO_SUCH_HOST:
+            raise
+        return _Seen(None, trouble.message)
+    if detail.HasField("drain"):
+        return _Seen(0 if detail.drain.done else max(1, detail.drain.left))
+    # Its deadline, or somebody, has ended the drain: done it is only where nothing is left.
+    if left := held_count(detail):
+        are = "is" if left == 1 else "are"
+        return _Seen(
+            None, f"its drain was stopped or cancelled: {counted(left, 'VM')} {are} left on it"
+        )
+    return _Seen(0)
 
 
 def _without_host(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetctl.cli.arguments import Labels, label, selector_option_with
+from fleetctl.cli.empty_texts import MAY_BE_EMPTY
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.hosts.claims import approve, bound, pin, unpin
@@ -74,7 +75,7 @@ hosts.add_command(readmit)
 @click.option(
     "--limit", type=click.IntRange(1, PAGE), default=100, show_default=True, help="At most so many."
 )
-@click.option("--cursor", default="", help="Where the list before ended.")
+@click.option("--cursor", type=MAY_BE_EMPTY, default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
 @watch_option
 @list_options

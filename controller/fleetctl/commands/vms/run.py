@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetctl.cli.arguments import Labels, fleet_name, indices, selector_option_with, waiting_time
+from fleetctl.cli.empty_texts import MAY_BE_EMPTY
 from fleetctl.outcome import Failed, Trouble
 from fleetctl.output import STATES, note, say, say_json_line
 from fleetctl.session import Session, cluster_options, pass_session
@@ -26,7 +27,7 @@ MOST_OUTPUT_BYTES = 64 * 1024
 
 @click.command("run")
 @click.argument("fleet", metavar="FLEET", type=fleet_name)
-@click.argument("command", metavar="-- COMMAND...", nargs=-1, required=True)
+@click.argument("command", metavar="-- COMMAND...", type=MAY_BE_EMPTY, nargs=-1, required=True)
 @click.option(
     "--index", "index", metavar="RANGES", type=indices, default=None, help="Only these: 0-99,300."
 )

@@ -11,6 +11,7 @@ import click
 
 from fleetctl.cli.arguments import Labels, fleet_option, indices, selector_option_with
 from fleetctl.cli.arguments import vm as vm_named
+from fleetctl.cli.empty_texts import MAY_BE_EMPTY
 from fleetctl.cli.lazy_group import ListingGroup
 from fleetctl.cli.paging import more_text, pages
 from fleetctl.commands.vms.control import COMMANDS
@@ -81,7 +82,7 @@ for command in (*COMMANDS, run, copy):
     show_default=True,
     help="At most so many.",
 )
-@click.option("--cursor", default="", help="Where the list before ended.")
+@click.option("--cursor", type=MAY_BE_EMPTY, default="", help="Where the list before ended.")
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever their number.")
 @watch_option
 @list_options

@@ -127,11 +127,21 @@ def drained_text(host: str, progress: cluster.DrainProgress) -> str:
     )
 
 
+def held_count(detail: cluster.HostDetail) -> int:
+    """VMs that are assigned to the host, and those that it is to release and has not: a lost one is
+    not waited for, as in drains."""
+    lost = detail.summary.health == cluster.HOST_HEALTH_LOST
+    return detail.summary.assigned + (0 if lost else _releasing_count(detail))
+
+
+def _releasing_count(detail: cluster.HostDetail) -> int:
+    return sum(one.stop - one.start for stone in detail.tombstones for one in stone.ranges)
+
+
 def removal_plan_text(detail: cluster.HostDetail, force: bool) -> str:
     """What a removal would do, for all that can be seen here; the controller has the last word."""
     host = printable(detail.summary.id)
-    stones = sum(one.stop - one.start for stone in detail.tombstones for one in stone.ranges)
-    held = detail.summary.assigned + stones
+    held = detail.summary.assigned + _releasing_count(detail)
     live = detail.summary.health == cluster.HOST_HEALTH_LIVE
     if force and live:
         return f"would be refused: {host} answers, and its VMs run; drain it"
