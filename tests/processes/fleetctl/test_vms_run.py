@@ -126,6 +126,14 @@ def test_a_call_that_breaks_shows_what_was_answered_and_is_not_made_again(
     assert len(controller.asked("RunInFleet")) == 1
 
 
+def test_where_no_vm_is_meant_nothing_is_well(
+    fleetctl: Fleetctl, controller: ControllerDouble
+) -> None:
+    controller.streams["RunInFleet"] = [wire.RunInFleetAnswer()]
+    ran = fleetctl("vms", "run", "spv", "--selector", "rack=r0l", "--", "reboot")
+    assert ran.code == 1 and "no VM of spv is meant by that: nothing was run" in ran.err
+
+
 @pytest.mark.parametrize(
     "words",
     [

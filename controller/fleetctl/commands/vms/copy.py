@@ -192,6 +192,8 @@ def _copy_in(
             _say(session, result, first.file, time.monotonic() - began)
         raise
     _say(session, result, first.file, time.monotonic() - began)
+    if not result.vms:
+        raise Failed(f"no VM of {fleet} is meant by that: nothing was copied")
     if result.vms_done < result.vms:
         raise Failed("the controller ended the call before it was known of all VMs")
     if not result.all_well:

@@ -40,6 +40,8 @@ def copy_out(
                 _say(session, result, files, request, folder, time.monotonic() - began)
             raise
         _say(session, result, files, request, folder, time.monotonic() - began)
+    if not result.vms:
+        raise Failed(f"no VM of {request.fleet} is meant by that: nothing was copied")
     if result.vms_told < result.vms:
         raise Failed("the controller ended the call before it was known of all VMs")
     if not result.all_well:

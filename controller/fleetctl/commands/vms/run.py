@@ -99,6 +99,8 @@ def run(
             _say(session, result, time.monotonic() - began)
         raise
     _say(session, result, time.monotonic() - began)
+    if not result.vms:
+        raise Failed(f"no VM of {fleet} is meant by that: nothing was run")
     if result.vms_done < result.vms:
         raise Failed("the controller ended the call before all VMs had answered")
     if not result.all_well:
