@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import sdnotify
 import structlog
 
 from fleet.certificates.certificate_dates import CertificateFile, certificate_files, faults
@@ -100,7 +101,8 @@ async def run(asked: Settings) -> None:
 
 
 async def _run(asked: Settings, choice: StorageChoice) -> None:
-    await join_at_start(asked)
+    systemd = sdnotify.SystemdNotifier()
+    await join_at_start(asked, systemd.notify)
     live = LiveIdentity(Path(asked.identity), _note_certificate)
     identity = live.current
     host_id = host_identity.host_id_of(identity.certificate)  # before anything is opened

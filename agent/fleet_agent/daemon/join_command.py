@@ -8,7 +8,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,9 +18,18 @@ from fleet.certificates.certificate import read_certificate
 from fleet_agent.controllers import known_controllers
 from fleet_agent.daemon import host_identity
 from fleet_agent.daemon.joined_settings import as_kept, below
+from fleet_agent.daemon.running.long_start import still_starting
 from fleet_agent.daemon.settings import BadSettings, Settings, controllers_file, of_options, parser
 from fleet_agent.joining.identity_folder import IdentityFolder
-from fleet_agent.joining.joining import Joined, JoinFailed, JoinRefused, Machine, join, join_at_last
+from fleet_agent.joining.joining import (
+    Joined,
+    JoinFailed,
+    JoinRefused,
+    Machine,
+    join,
+    join_at_last,
+    longest_seconds,
+)
 from fleet_agent.joining.token_sources import (
     Invitation,
     NoToken,
@@ -34,6 +43,11 @@ log = structlog.get_logger()
 
 MISTAKES = (NoToken, JoinRefused, JoinFailed)
 _RETRY_SECONDS = 1.0
+# What an agent that has joined late has to start in: as much as its unit gives one that need not
+# join (TimeoutStartSec of fleet-agent.service).
+START_SECONDS = 300.0
+# A machine that is busy comes to it later.
+_SPARE_SECONDS = 30.0
 
 
 def join_parser() -> argparse.ArgumentParser:
@@ -94,9 +108,10 @@ async def _within(seconds: float, invitation: Invitation, machine: Machine) -> J
         await asyncio.sleep(_RETRY_SECONDS)
 
 
-async def join_at_start(asked: Settings) -> None:
+async def join_at_start(asked: Settings, notify: Callable[[str], object]) -> None:
     """Where this machine has no certificate that is good, and a token on the kernel's command line:
-    join, however long that takes. Raises NoToken, HostError, OSError."""
+    join, however long that takes. `notify` tells systemd of it. Raises NoToken, HostError,
+    OSError."""
     folder = IdentityFolder(Path(asked.identity))
     if good_until_now(folder.path):
         return
@@ -104,11 +119,15 @@ async def join_at_start(asked: Settings) -> None:
     if invitation is None:
         return
     machine = _machine(invitation.name, folder)
+    each_try = longest_seconds(invitation) + _SPARE_SECONDS
 
     def told(why: str, wait: float) -> None:
         log.warning("this machine has not joined", reason=why, again_in=round(wait, 1))
+        notify(still_starting(wait + each_try, f"not joined yet: {why}"))
 
+    notify(still_starting(each_try, "joining"))
     joined = await join_at_last(invitation, machine, told, random.random)
+    notify(still_starting(START_SECONDS))
     keep(asked, folder, joined)
     log.info("this machine has joined", host=joined.host, labels=dict(joined.labels))
 

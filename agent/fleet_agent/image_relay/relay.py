@@ -25,12 +25,11 @@ from fleet_agent.core.images import ImageName
 from fleet_agent.drivers.ports.image_content import ImageContent, ImageContents, WrongChunk
 from fleet_agent.drivers.ports.images import Image, ImageError
 from fleet_agent.image_relay.beat import Beat
+from fleet_agent.image_relay.patience import Patience
 from fleet_agent.image_relay.peers import PeerError, Peers
 
 log = structlog.get_logger()
 
-# A source that has sent nothing for so long, not even that it waits itself, is gone.
-SILENCE_SECONDS = 30.0
 # A source that waits itself says so this often.
 ALIVE_SECONDS = 5.0
 STRIPES = 2
@@ -96,7 +95,7 @@ class Relay:
         self._on_kept = on_kept
         self._content: ImageContent | None = None
         self._lacking: set[int] = set()  # while there is content
-        self._sources: frozenset[Source] = frozenset()
+        self._sources: dict[Source, int] = {}  # and for how many seconds without a chunk
         self._spent: set[Source] = set()  # ended, for better or worse
         self._following: dict[Source, asyncio.Task[None]] = {}
         self._troubles: list[Trouble] = []
@@ -111,7 +110,7 @@ class Relay:
 
     def obey(self, order: wire.RelayOrder) -> None:
         """The order replaces the one before."""
-        self._sources = frozenset(map(Source.of, order.sources))
+        self._sources = {Source.of(one): one.patience_seconds for one in order.sources}
         self._bytes_per_second = order.bytes_per_second
         self.readers = frozenset(order.readers)
         self.beat.beat()
@@ -161,7 +160,7 @@ class Relay:
         return self.whole or self._wanted_sources() != set(self._following)
 
     def _wanted_sources(self) -> set[Source]:
-        return set(self._sources - self._spent)
+        return self._sources.keys() - self._spent
 
     def _follow_sources(self, group: asyncio.TaskGroup) -> None:
         wanted = self._wanted_sources()
@@ -174,10 +173,11 @@ class Relay:
     async def _follow(self, source: Source) -> None:
         """Everything of its stripe that this source has; a source that fails is told of."""
         try:
-            async with asyncio.timeout(None) as silence:
-                await self._fetch(source, silence)
+            async with asyncio.timeout(None) as deadline:
+                patience = Patience(deadline)
+                await self._fetch(source, patience)
         except TimeoutError:
-            self._give_up(source, f"{source.host} sent nothing for {SILENCE_SECONDS:.0f} s")
+            self._give_up(source, f"{source.host} {patience.why}")
         except WrongChunk as error:
             self._give_up(source, f"{source.host}: {error}", lied=True)
         except (PeerError, BadManifest) as error:
@@ -190,32 +190,31 @@ class Relay:
     def _give_up(self, source: Source, why: str, *, lied: bool = False) -> None:
         self._troubles.append(Trouble(source, why, lied))
 
-    async def _fetch(self, source: Source, silence: asyncio.Timeout) -> None:
+    async def _fetch(self, source: Source, patience: Patience) -> None:
         """Raises PeerError, BadManifest, TimeoutError, ImageError, DriverError."""
-        loop = asyncio.get_running_loop()
         request = wire.SendImageRequest(root=self.root)
         request.image.name, request.image.snapshot = self.image
         request.image.digest = self.digest
-        silence.reschedule(loop.time() + SILENCE_SECONDS)
+        patience.asked()
         if self._content is None:
-            await self._begin(source, request, silence)
+            await self._begin(source, request, patience)
         content = self.content
         asked = [one for one in self._lacking if one % STRIPES == source.stripe]
         request.wanted = bits_of(asked, content.manifest.count)
         request.manifest_only = False
         waiting = set(asked)
-        silence.reschedule(loop.time() + SILENCE_SECONDS)
+        patience.asked()
         async with aclosing(self._peers.chunks(source.host, source.address, request)) as chunks:
             async for chunk in chunks:
-                silence.reschedule(None)
+                patience.rest()
                 if chunk.data:
                     await self._write(content, chunk, waiting)
-                silence.reschedule(loop.time() + SILENCE_SECONDS)
+                patience.heard(self._sources.get(source, 0), chunk=bool(chunk.data))
         if waiting & self._lacking:
             raise PeerError(f"{source.host} ended before it had sent all")
 
     async def _begin(
-        self, source: Source, request: wire.SendImageRequest, silence: asyncio.Timeout
+        self, source: Source, request: wire.SendImageRequest, patience: Patience
     ) -> None:
         """What the image is made of, as the first source that knows it says."""
         request.manifest_only = True
@@ -223,7 +222,7 @@ class Relay:
             async for chunk in chunks:
                 if chunk.HasField("manifest"):
                     manifest = manifest_of(chunk.manifest, self.root)
-                    silence.reschedule(None)  # what is here of it is read first
+                    patience.rest()  # what is here of it is read first
                     # Of two sources the first one counts; each waits for its own, lest two hosts
                     # wait for one another.
                     async with self._beginning:

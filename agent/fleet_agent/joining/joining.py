@@ -15,6 +15,7 @@ from fleet.peers import is_name
 from fleet.transport import CONTROLLER_NAME, channel_options, detail_of
 from fleet.v1 import joining_pb2 as wire
 from fleet.v1.joining_pb2_grpc import JoinServiceStub
+from fleet_agent.joining import pinning
 from fleet_agent.joining.pinning import NotReached, Stranger, authority_of
 from fleet_agent.joining.token_sources import Invitation
 
@@ -92,6 +93,11 @@ async def join(
     if strangers == len(failures):
         raise JoinRefused("; ".join(failures))
     raise JoinFailed("; ".join(failures))
+
+
+def longest_seconds(invitation: Invitation) -> float:
+    """Within which `join` has ended, well or not."""
+    return len(invitation.controllers) * (pinning.SECONDS + JOIN_SECONDS)
 
 
 async def _call(endpoint: str, authority: bytes, request: wire.JoinRequest) -> wire.JoinResponse:

@@ -3,12 +3,17 @@
 A controller shows its certificate and all authorities that it trusts. Nothing of that is believed
 but a certificate with the digest; then all goes over a second connection, which is made as ever,
 with that one for the authority. So whoever listens in between sees no token.
+
+While an authority is replaced, controllers show two: the digest is found, though their own
+certificates are by the other one already. That is told here, where it can be said in words: the
+second connection would only fail, time and again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -41,6 +46,7 @@ async def authority_of(endpoint: str, wanted: bytes, now: datetime | None = None
         )
     authority = as_pem(found)
     _check_clock(endpoint, (as_pem(chain[0]), authority), now or datetime.now(UTC))
+    _check_signed(endpoint, chain, found)
     return authority
 
 
@@ -109,3 +115,19 @@ def _check_clock(endpoint: str, certificates: tuple[bytes, ...], now: datetime) 
                 f"{dates.not_before:{_FORM}} to {dates.not_after:{_FORM}}: set the clock "
                 "(timedatectl, chronyc), or renew the controller's certificate"
             )
+
+
+def _check_signed(endpoint: str, chain: Sequence[bytes], authority: bytes) -> None:
+    """A fraction of a millisecond. Raises Stranger."""
+    from fleet_agent.joining.received import is_below
+
+    try:
+        below = is_below(chain, authority)
+    except ValueError as error:
+        raise Stranger(f"{endpoint} shows a certificate that cannot be read: {error}") from None
+    if not below:
+        raise Stranger(
+            f"the certificate of {endpoint} is not by the authority that the token is for: its "
+            "authority is being replaced, ask for another token; or it is no controller of that "
+            "cluster"
+        )

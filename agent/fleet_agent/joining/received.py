@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 from cryptography import x509
@@ -41,6 +42,28 @@ def check_received(certificates: bytes, authorities: bytes, host: str, key: byte
             raise BadAnswer("the certificate is not signed by the one that came with it")
     if not any(_signed(chain[-1], by) for by in trusted):
         raise BadAnswer("no authority has signed it")
+
+
+def is_below(chain: Sequence[bytes], authority: bytes) -> bool:
+    """DER. Whether the authority has signed the first one, or the last of those that have signed
+    one another from there on; what else was shown is passed over. Raises ValueError where the
+    first or the authority is none."""
+    signed = x509.load_der_x509_certificate(chain[0])
+    root = x509.load_der_x509_certificate(authority)
+    for der in chain[1:]:
+        if _signed(signed, root):
+            return True
+        above = _read(der)
+        if above is not None and _signed(signed, above):
+            signed = above
+    return _signed(signed, root)
+
+
+def _read(der: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_der_x509_certificate(der)
+    except ValueError:
+        return None
 
 
 def _signed(certificate: x509.Certificate, by: x509.Certificate) -> bool:

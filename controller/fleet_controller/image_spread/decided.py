@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from fleet.v1 import agent_pb2 as wire
+from fleet_controller.core.image_spread.patience import patience_seconds
 from fleet_controller.core.image_spread.sources import STRIPES, Reading
 from fleet_controller.core.model import HostRecord
 from fleet_controller.image_spread.part import Part
@@ -21,14 +22,26 @@ class Decided:
         self.sources: Mapping[Reading, str] = {}
         self.readers: dict[str, set[str]] = {}
         self._attempts: dict[Reading, int] = {}
+        self._hops: dict[Reading, int] = {}
 
-    def remember(self, decided: Mapping[Reading, str], parts: Mapping[str, Part]) -> None:
+    def remember(
+        self,
+        decided: Mapping[Reading, str],
+        hops: Mapping[Reading, int],
+        parts: Mapping[str, Part],
+    ) -> None:
+        """`hops`: as of core.image_spread.patience."""
         for reading, source in decided.items():
+            passed = hops[reading]
             if self.sources.get(reading) != source:
                 part = parts[reading.host]
                 self.readers.setdefault(source, set()).add(reading.host)
                 part.attempts += 1
                 self._attempts[reading] = part.attempts
+            elif passed:
+                # That one has come nearer to the image is not worth telling all below it.
+                passed = max(passed, self._hops[reading])
+            self._hops[reading] = passed
         self.sources = decided
 
     def readers_now(self) -> dict[str, list[str]]:
@@ -58,5 +71,6 @@ class Decided:
                     address=record.address,
                     stripe=stripe,
                     attempt=self._attempts[reading],
+                    patience_seconds=patience_seconds(self._hops[reading], order.bytes_per_second),
                 )
         return order

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fleet.v1 import agent_pb2 as wire
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.image_spread.claims import barred, is_misled
+from fleet_controller.core.image_spread.patience import hops
 from fleet_controller.core.image_spread.sources import (
     STRIPES,
     SpreadHost,
@@ -254,7 +255,8 @@ class Spread:
         others = any(one.holds and name not in self.liars for name, one in hosts.items())
         before, liars = self._decided.sources, self.liars if others else frozenset()
         decided = await self._off_loop.run(lambda: sources(hosts, before, liars))
-        self._decided.remember(decided, self.parts)
+        passed = await self._off_loop.run(lambda: hops(decided))
+        self._decided.remember(decided, passed, self.parts)
         readers, many = self._decided.readers_now(), len(taking)
         each = self._bytes_per_second(len([one for one in taking.values() if not one.held]))
         for number, (name, part) in enumerate(taking.items()):

@@ -1411,11 +1411,16 @@ class RelaySource(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     STRIPE_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    PATIENCE_SECONDS_FIELD_NUMBER: _builtins.int
     host: _builtins.str
     address: _builtins.str
     stripe: _builtins.int
     attempt: _builtins.int
     """grows when the host is to try it again"""
+    patience_seconds: _builtins.int
+    """So long the source may give no chunk, though it says all the while that more will come. It may
+    change while the rest stays. 0, as from an older leader: for as long as it says so.
+    """
     def __init__(
         self,
         *,
@@ -1423,10 +1428,11 @@ class RelaySource(_message.Message):
         address: _builtins.str = ...,
         stripe: _builtins.int = ...,
         attempt: _builtins.int = ...,
+        patience_seconds: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt", b"attempt", "host", b"host", "stripe", b"stripe"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt", b"attempt", "host", b"host", "patience_seconds", b"patience_seconds", "stripe", b"stripe"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

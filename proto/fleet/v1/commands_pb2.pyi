@@ -35,7 +35,7 @@ class _CommandOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Comman
     COMMAND_OUTCOME_ENDED: _CommandOutcome.ValueType  # 1
     """with an exit code"""
     COMMAND_OUTCOME_NO_ANSWER: _CommandOutcome.ValueType  # 2
-    """it began, and did not end in time"""
+    """it began, and did not end in time; or as `reason` says"""
     COMMAND_OUTCOME_NO_SHELL: _CommandOutcome.ValueType  # 3
     """nothing on the console runs commands"""
     COMMAND_OUTCOME_CONSOLE_TAKEN: _CommandOutcome.ValueType  # 4
@@ -58,7 +58,7 @@ COMMAND_OUTCOME_UNSPECIFIED: CommandOutcome.ValueType  # 0
 COMMAND_OUTCOME_ENDED: CommandOutcome.ValueType  # 1
 """with an exit code"""
 COMMAND_OUTCOME_NO_ANSWER: CommandOutcome.ValueType  # 2
-"""it began, and did not end in time"""
+"""it began, and did not end in time; or as `reason` says"""
 COMMAND_OUTCOME_NO_SHELL: CommandOutcome.ValueType  # 3
 """nothing on the console runs commands"""
 COMMAND_OUTCOME_CONSOLE_TAKEN: CommandOutcome.ValueType  # 4

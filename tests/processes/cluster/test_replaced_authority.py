@@ -48,6 +48,7 @@ def test_an_authority_is_replaced_and_no_stream_ends(tmp_path: Path) -> None:
         with agent_of(machine):
             cluster.until_live("dom0-1")
             assert nobody_is_behind(cluster)
+            before = cluster.create_token()
 
             def step(*words: str) -> None:
                 said = cluster.fleetctl("certs", "rotate", *words, "--ca", str(ca))
@@ -63,6 +64,12 @@ def test_an_authority_is_replaced_and_no_stream_ends(tmp_path: Path) -> None:
                 lambda: nobody_is_behind(cluster) and _signed_below(machine, following),
                 "the host has a certificate below the next",
             )
+            # A token of before names the one that controllers' certificates are no longer by.
+            late = Machine(tmp_path / "dom0-3", "dom0-3")
+            said = late.join(before, cluster.join_addresses["controller-1"])
+            assert said.returncode == 1 and "its authority is being replaced" in said.stderr
+            token = cluster.create_token()
+            assert late.join(token, cluster.join_addresses["controller-1"]).returncode == 0
             step("finish", *folders)
             eventually(lambda: machine.authorities == following, "the host trusts it alone")
             eventually(lambda: nobody_is_behind(cluster), "and has said so")

@@ -406,3 +406,20 @@ async def test_an_upload_is_passed_on_to_its_host_and_is_an_event(rig: RelayRig)
     assert (await call.read()).answer.image.image == GOLDEN
     ((message, actor),) = rig.events("image_imported")
     assert message == "h2: image golden@2 was handed in" and actor == "operator/alice"
+
+
+async def test_each_host_is_told_how_long_a_source_may_give_nothing(rig: RelayRig) -> None:
+    spreading = Spreading(rig)
+    two = await order(rig, "h2", lambda one: len(one.sources) == 2)
+    three = await order(rig, "h3", lambda one: len(one.sources) == 2)
+    for told in (two, three):
+        found = {source.host: source.patience_seconds for source in told.sources}
+        assert found == {"h1": 30, ("h3" if told is two else "h2"): 60}
+    # Who has all of it by now has no reason to let anybody wait; it is the same source still.
+    before = next(source for source in two.sources if source.host == "h3")
+    exchange(rig, "h3").say(HELD)
+    told = await order(rig, "h2", lambda one: {s.patience_seconds for s in one.sources} == {30})
+    after = next(source for source in told.sources if source.host == "h3")
+    assert (after.stripe, after.attempt) == (before.stripe, before.attempt)
+    exchange(rig, "h2").say(HELD)
+    await spreading.until(lambda told: told.over)

@@ -28,6 +28,11 @@ class BadReply(Exception):
     """A guest's agent says what none says; one sentence."""
 
 
+def ping_request() -> str:
+    """Changes nothing, and is answered by whatever agent there is."""
+    return request("guest-ping", {})
+
+
 def run_request(line: str, user: str) -> str:
     arguments = {"path": "/bin/sh", "arg": ["-c", _RUN, line, user], "capture-output": True}
     return request("guest-exec", arguments)

@@ -1,7 +1,9 @@
 """Commands in guests of QEMU that run qemu-guest-agent, spoken to through libvirt.
 
 A domain has a channel for it where its template says so. Whatever has none, or an agent that does
-not answer, is told as that: it has a console still.
+not answer, is told as that: it has a console still. An agent is asked whether it answers before it
+is asked to begin anything: one that falls silent then may have begun it, and libvirt says the same
+of it as of one that was never there.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from fleet_agent.core.guest_commands.agent_messages import (
     answer_of_status,
     end_request,
     pid_of,
+    ping_request,
     run_request,
     status_request,
 )
@@ -38,8 +41,14 @@ THREADS = 16
 ANSWER_SECONDS = 5
 # Seconds between two looks whether a command has ended: at first, and at most.
 _FIRST_LOOK, _LATER_LOOK = 0.02, 0.5
-# libvirt's VIR_ERR_: the domain has no agent that answers.
-_WITHOUT_AGENT = frozenset({74, 86})  # ARGUMENT_UNSUPPORTED, AGENT_UNRESPONSIVE
+# libvirt's VIR_ERR_: the domain has no agent that answers. ARGUMENT_UNSUPPORTED,
+# AGENT_UNRESPONSIVE, and AGENT_COMMAND_TIMEOUT, which newer ones say where they have reached it.
+_WITHOUT_AGENT = frozenset({74, 86, 112})
+NOT_BEGUN = "its guest agent was slow, and the command was not begun"
+MAY_HAVE_BEGUN = (
+    "its guest agent was told to begin the command and did not answer: it may have begun, and was "
+    "not interrupted"
+)
 
 T = TypeVar("T")
 # Has an agent answer: domain, request, seconds. Raises libvirt's errors.
@@ -64,22 +73,29 @@ class LibvirtGuestAgents:
         domain = await self.with_agent(fleet_uid, index)
         if domain is None:
             return None
-        begin = run_request(command.line, command.user)
-        beginning = asyncio.ensure_future(self.say(domain, begin))
-        ended = False
+        beginning: asyncio.Future[str | None] | None = None
         try:
             async with asyncio.timeout(command.seconds):
+                if await self.say(domain, ping_request()) is None:
+                    return None
+                begin = run_request(command.line, command.user)
+                beginning = asyncio.ensure_future(self.say(domain, begin))
                 # Begun is begun: who leaves meanwhile has it ended all the same.
-                reply = await asyncio.shield(beginning)
-                answer = await self._ended(domain, reply, command.output_bytes) if reply else None
-                ended = True
+                if (reply := await asyncio.shield(beginning)) is None:
+                    return _no_answer(MAY_HAVE_BEGUN)
+                answer = await self._ended(domain, reply, command.output_bytes)
+                beginning = None
                 return answer
         except TimeoutError:
-            return Answer(wire.COMMAND_OUTCOME_NO_ANSWER)
+            if beginning is None:
+                return _no_answer(NOT_BEGUN)
+            late, beginning = beginning, None
+            interrupted = await asyncio.shield(asyncio.ensure_future(self._end(domain, late)))
+            return _no_answer("" if interrupted else MAY_HAVE_BEGUN)
         except BadReply as error:
             return Answer.failed(str(error))
         finally:
-            if not ended:
+            if beginning is not None:
                 await asyncio.shield(asyncio.ensure_future(self._end(domain, beginning)))
 
     async def with_agent(self, fleet_uid: str, index: int) -> Domain | None:
@@ -101,10 +117,12 @@ class LibvirtGuestAgents:
             await asyncio.sleep(pause)  # an agent announces nothing
             pause = min(pause * 2, _LATER_LOOK)
 
-    async def _end(self, domain: Domain, beginning: asyncio.Future[str | None]) -> None:
+    async def _end(self, domain: Domain, beginning: asyncio.Future[str | None]) -> bool:
+        """Whether the agent has ended it, as far as that says."""
         with suppress(BadReply, DriverError):
             if (begun := await beginning) is not None:
-                await self.say(domain, end_request(pid_of(begun)))
+                return await self.say(domain, end_request(pid_of(begun))) is not None
+        return False
 
     async def say(self, domain: Domain, request: str) -> str | None:
         """None: no agent answers. Raises DriverError."""
@@ -145,3 +163,7 @@ class LibvirtGuestAgents:
         channels = xml.iterfind("devices/channel/target")
         has_channel = any(one.get("name") == AGENT_CHANNEL for one in channels)
         return domain if ours and running and has_channel else None
+
+
+def _no_answer(reason: str) -> Answer:
+    return Answer(wire.COMMAND_OUTCOME_NO_ANSWER, reason=reason)
