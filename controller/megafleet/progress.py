@@ -46,7 +46,8 @@ def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
     # A later change to the same total, such as a new generation, asks for what we wait for.
     if status.change > goal.change and status.total != goal.total:
         return GoalState.SUPERSEDED
-    if status.converged:
+    # Restarts that were ordered may go on for long yet: they are no part of the goal.
+    if status.converged or _has_its_total(status):
         return GoalState.DONE
     fits = goal.partial and status.unplaced and status.placed and not status.releasing
     if fits and running(status) == status.placed:
@@ -54,6 +55,10 @@ def goal_state(goal: Goal, status: cluster.FleetStatus) -> GoalState:
     if only_failures_left(status, partial=goal.partial):
         return GoalState.FAILED_FOR_GOOD
     return GoalState.GOING_ON
+
+
+def _has_its_total(status: cluster.FleetStatus) -> bool:
+    return status.as_wanted == status.total == status.placed and not status.releasing
 
 
 def only_failures_left(status: cluster.FleetStatus, *, partial: bool = False) -> bool:

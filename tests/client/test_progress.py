@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fleet.v1 import cluster_pb2 as cluster
+from megafleet.conditions import Condition, FleetCondition
 from megafleet.progress import ChangeProgress, Goal, GoalState, goal_state, left
 from tests.processes.controller_double import status
 
@@ -51,6 +52,14 @@ def test_vms_that_are_not_placed_yet_are_waited_for_and_those_that_fit_nowhere_a
     assert goal_state(goal, seen) is GoalState.GOING_ON
     seen.unplaced_reasons.add(reason="no_capacity", count=10)
     assert goal_state(goal, seen) is GoalState.FAILED_FOR_GOOD
+
+
+def test_restarts_that_wait_for_a_budget_are_waited_for_by_a_wait_and_by_no_scale() -> None:
+    seen = status().fleets[0]
+    seen.converged = False
+    assert goal_state(GOAL, seen) is GoalState.DONE
+    assert FleetCondition("spv", Condition.CONVERGED).state(seen) is GoalState.GOING_ON
+    assert FleetCondition("spv", Condition.RUNNING).state(seen) is GoalState.DONE
 
 
 def test_what_is_left_is_to_run_or_to_be_released() -> None:
