@@ -37,7 +37,7 @@ test: setup-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	sh proto/generate.sh --check
-	$(BIN)/pytest -q -n 2
+	$(BIN)/pytest -q -n 2 --durations=20
 
 ## make bench       measure and print one table, with its conditions; JSON in bench.json
 .PHONY: bench
