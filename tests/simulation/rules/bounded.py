@@ -132,7 +132,7 @@ class Named:
             host: self._unnamed.get(host, now)
             for host, lies in self._liars.lies.items()
             if found is not None and well and not self._liars.recovering
-            if any(LIES[lie].named for lie in lies)
+            if any(LIES[lie].named and LIES[lie].hidden_by not in lies for lie in lies)
             if self._is_heard(found[0].name, self._machines[host])
             if not _is_named(host, found[1], self._liars.since[host] - self._off)
         }

@@ -45,7 +45,9 @@ class Breaker(Witness):
             return
         now = self._clock()
         self._by_time[record.id] = now
-        if self._operator.breaker_held_until > now:
+        # By a clock that is behind, what an operator has released is so for longer.
+        behind = max(0.0, *(-one.wall_ahead for one in self._operator.controllers))
+        if self._operator.breaker_held_until > now - behind:
             return
         recent = {
             host

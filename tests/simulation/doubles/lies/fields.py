@@ -281,7 +281,12 @@ REPORT_FIELDS: tuple[Told, ...] = (
 ANNOUNCEMENT_FIELDS: tuple[Told, ...] = (
     Told("another's address", announces=changed_announcement(_others_address)),
     Told("no address", announces=changed_announcement(_no_address)),
-    Told("greatest capacity", announces=changed_announcement(_greatest_capacity), named=True),
+    Told(
+        "greatest capacity",
+        announces=changed_announcement(_greatest_capacity),
+        named=True,
+        hidden_by="no capacity",
+    ),
     Told("no capacity", announces=changed_announcement(_no_capacity)),
     Told("labels", announces=changed_announcement(_labels)),
     Told("identity", announces=changed_announcement(_identity)),

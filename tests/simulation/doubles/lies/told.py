@@ -37,7 +37,7 @@ def _one(know: Knowledge, saying: Saying) -> list[Saying]:
 @dataclass(frozen=True, slots=True)
 class Told:
     """A Lie. `named`: whoever reads what the leader says is to find the host's name there, while it
-    tells this: what it says can be seen to be wrong."""
+    tells this: what it says can be seen to be wrong, unless `hidden_by` is told as well."""
 
     name: str
     reports: Callable[[Knowledge, wire.Report], list[wire.Report]] = _same
@@ -48,6 +48,7 @@ class Told:
     describes: Callable[[Knowledge], bool] = _described
     announces: Callable[[Knowledge, Saying], list[Saying]] = _one
     named: bool = False
+    hidden_by: str = ""
 
 
 def changed_report(
