@@ -154,6 +154,8 @@ def test_a_kernels_first_words_are_enough(tmp_path: Path) -> None:
 def test_an_emulator_that_ends_is_named_with_its_last_words(tmp_path: Path) -> None:
     ends = program(tmp_path, "echo booting; echo 'Assertion failed' >&2; exit 1")
     assert try_kvm(ends, kernel(tmp_path)) == "QEMU ended under KVM: Assertion failed"
+    closed = program(tmp_path, "echo 'failed: Permission denied'; exit 1")
+    assert "chgrp kvm /dev/kvm; chmod 660" in try_kvm(closed, kernel(tmp_path))
 
 
 def test_a_kernel_that_says_nothing_is_given_up(

@@ -31,6 +31,11 @@ Wanted = Literal["auto", "kvm", "tcg"]
 PATIENCE = 5.0
 _FIRST_WORDS = b"Linux version"
 _KVM = Path("/dev/kvm")
+# Where no udev runs, as in a container, the device is root's alone.
+_CLOSED = (
+    f"give it to its group (chgrp kvm {_KVM}; chmod 660 {_KVM}): until then libvirt finds out anew "
+    "before each VM what QEMU can do, which takes seconds"
+)
 # What QEMU says may be of any length; the end of it holds the reason.
 _HEARD_BYTES = 64 * 1024
 _REASON_LENGTH = 200
@@ -120,7 +125,8 @@ def try_kvm(emulator: Path, kernel: Path, account: Account | None = None) -> str
     by = f"as {account.name}, as libvirt runs it, " if account else ""
     if ended:
         last = heard.decode("utf-8", "replace").strip().rpartition("\n")[2]
-        return f"{by}QEMU ended under KVM: {last[:_REASON_LENGTH] or 'it said nothing'}"
+        why = f"{by}QEMU ended under KVM: {last[:_REASON_LENGTH] or 'it said nothing'}"
+        return f"{why}; {_CLOSED}" if "Permission denied" in last else why
     return f"{by}{kernel} did not say a word under KVM within {PATIENCE:g} s"
 
 
