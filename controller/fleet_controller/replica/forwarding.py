@@ -22,6 +22,7 @@ from fleet.changes.change_id import CHANGE_METADATA
 from fleet.endpoints import target
 from fleet.peers import NoRole, peer_of
 from fleet.service import Context, no_role
+from fleet.serving.gate import REQUEST_SECONDS
 from fleet.transport import (
     CALLER_METADATA,
     CONTROLLER_NAME,
@@ -51,8 +52,12 @@ _LAST_CALLS_SECONDS = 3_600.0
 # Of the leader's metadata, what is meant for the caller.
 _MEANT_FOR_CALLERS = (ERROR_METADATA, READ_ONLY_METADATA, TAKEN_METADATA)
 _OF_THE_CHANGE = (CHANGE_DEADLINE_METADATA, CHANGE_METADATA)
-# What ends a call without a word of the leader's.
-_BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN)
+# What ends a call without a word of the leader's. INTERNAL is gRPC's own: also for a message that
+# could no longer be written.
+_BROKEN = (
+    grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.INTERNAL,
+)  # fmt: skip
 
 _READY = grpc.ChannelConnectivity.READY
 _FAILED = (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN)
@@ -63,7 +68,7 @@ _UNREADABLE = Refusal(
     grpc.StatusCode.INVALID_ARGUMENT, "BAD_REQUEST", "what is asked for cannot be read"
 )
 
-Call = grpc.aio.StreamStreamCall[bytes, bytes]
+Call = grpc.aio.UnaryStreamCall[bytes, bytes] | grpc.aio.StreamStreamCall[bytes, bytes]
 # What the leader, or this replica, ends a call with; None: all was answered.
 Ending = grpc.aio.AioRpcError | Refusal | None
 # Sends a caller what there is, given the channel to the leader and the call to it in their name.
@@ -131,6 +136,7 @@ class Forwarding(grpc.aio.ServerInterceptor):
         self, replica: Replica, channel: LeaderChannel, service: str, own: Iterable[str]
     ) -> None:
         """`own`: methods of the service that every replica answers for itself."""
+        self._of_one_message = _of_one_message(service)
         self._replica = replica
         self._leader = channel
         self._prefix = f"/{service}/"
@@ -180,29 +186,37 @@ class Forwarding(grpc.aio.ServerInterceptor):
             channel = await self._leader.connected(leader.address)
         except ConnectionError:
             await abort(context, silent(leader))
-        call: Call = channel.stream_stream(method)(
-            metadata=((CALLER_METADATA, str(caller)), *_of_the_change(context)),
-            timeout=context.time_remaining(),
-        )
+        metadata = ((CALLER_METADATA, str(caller)), *_of_the_change(context))
+        call: Call
+        if method in self._of_one_message:
+            # With the message in it: where a leader refuses at once, what is written afterwards
+            # fails, and gRPC forgets over that what the leader has said.
+            request = await _only(requests, method, context)
+            left = context.time_remaining()
+            begin: Any = channel.unary_stream(method)
+            call = begin(request, metadata=metadata, timeout=left)
+            asking = None
+        else:
+            left = context.time_remaining()
+            call = channel.stream_stream(method)(metadata=metadata, timeout=left)
+            asking = asyncio.create_task(_pass_requests(requests, call))
         try:
-            passing = answers(channel, call, context)
-            await self._until_answered(call, leader, requests, passing, context)
+            passing = asyncio.create_task(answers(channel, call, context))
+            await self._until_answered(leader, asking, passing, context)
         finally:
             call.cancel()
 
     async def _until_answered(
         self,
-        call: Call,
         leader: Holder,
-        requests: AsyncIterator[bytes],
-        passing: Coroutine[Any, Any, Ending],
+        asking: asyncio.Task[None] | None,
+        answering: asyncio.Task[Ending],
         context: Context,
     ) -> None:
-        """Passes messages both ways until the leader has ended the call, or leads no more."""
-        asking = asyncio.create_task(_pass_requests(requests, call))
-        answering = asyncio.create_task(passing)
+        """Until the leader has ended the call, or leads no more; then nothing is passed on, neither
+        by who asks (None: all was) nor by who answers."""
         ceasing = asyncio.create_task(self._replica.until_leader_is_not(leader.term))
-        tasks = (asking, answering, ceasing)
+        tasks = [answering, ceasing, *filter(None, (asking,))]
         try:
             await asyncio.wait({answering, ceasing}, return_when=asyncio.FIRST_COMPLETED)
             if not answering.done() or answering.cancelled():
@@ -218,13 +232,37 @@ class Forwarding(grpc.aio.ServerInterceptor):
             await _abort_alike(error, leader, context)
 
 
+def _of_one_message(service: str) -> frozenset[str]:
+    """Methods whose callers send one message, of those that are known here. Of others, which a
+    newer leader has, callers may send many."""
+    known = cluster.DESCRIPTOR.services_by_name.get(service.rpartition(".")[2])
+    methods = known.methods if known is not None and known.full_name == service else ()
+    return frozenset(f"/{service}/{one.name}" for one in methods if not one.client_streaming)
+
+
+async def _only(requests: AsyncIterator[bytes], method: str, context: Context) -> bytes:
+    """The one message of the call; without one it ends."""
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            request = await anext(requests, None)
+    except TimeoutError:
+        request = None
+    if request is None:
+        name = method.rpartition("/")[2]
+        message = f"the call of {name} did not send its message"
+        await abort(context, Refusal(grpc.StatusCode.INVALID_ARGUMENT, "BAD_MESSAGE", message))
+    return request
+
+
 def _of_the_change(context: Context) -> list[tuple[str, str | bytes]]:
     """Its deadline and its id as the caller sent them: the leader judges both."""
     metadata = context.invocation_metadata() or ()
     return [(key, value) for key, value in metadata if key in _OF_THE_CHANGE]
 
 
-async def _pass_requests(requests: AsyncIterator[bytes], call: Call) -> None:
+async def _pass_requests(
+    requests: AsyncIterator[bytes], call: grpc.aio.StreamStreamCall[bytes, bytes]
+) -> None:
     # A call that has ended tells why when it is read.
     with suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
         async for request in requests:
