@@ -22,6 +22,11 @@ lab: setup guests hotplug
 ## make lab-test    real domUs on the lab's dom0, from apply to removal; starts the lab if need be
 .PHONY: lab-test
 lab-test: setup-dev lab
+	$(BIN)/pytest -q --durations=20 -m "lab and not lab_long" tests/lab
+
+## make lab-test-long  the same, with whole contracts and every step at which an agent may be killed
+.PHONY: lab-test-long
+lab-test-long: setup-dev lab
 	$(BIN)/pytest -q --durations=20 -m lab tests/lab
 
 ## make lab-bench   figures of a dense dom0 on the lab's: DOMUS=250 SOAK=30 (minutes)

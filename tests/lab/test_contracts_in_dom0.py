@@ -91,21 +91,34 @@ def _run(lab: Lab, setting: str, adapter: str, *modules: str) -> None:
     assert " passed" in said and "skipped" not in said, said
 
 
-def test_storage_and_images_on_the_real_pool(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "tests",
+    ["(TestStorage or is_listed_with)", pytest.param("not fake", marks=pytest.mark.lab_long)],
+    ids=["some", "all"],
+)
+def test_storage_and_images_on_the_real_pool(lab: Lab, tests: str) -> None:
     lab.ssh(f"zfs create {PARENT}")
     modules = ("tests/contracts/storage/test_storage.py", "tests/contracts/images/test_images.py")
     # Not in /tmp, where each look at a file changes its time of last access: mke2fs copies that.
     settings = f"TMPDIR=/var/tmp MEGAFLEET_ZFS_PARENT={PARENT}"
-    _run(lab, settings, "zfs and not fake", *modules)
+    _run(lab, settings, f"zfs and not fake and {tests}", *modules)
 
 
-def test_domains_on_the_real_hypervisor(lab: Lab) -> None:
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "(each_step_twice or taken_name or takes_active_ones or behind_the_back)",
+        pytest.param("test", marks=pytest.mark.lab_long),
+    ],
+    ids=["some", "all"],
+)
+def test_domains_on_the_real_hypervisor(lab: Lab, tests: str) -> None:
     with _without_agent(lab):
         lab.ssh(STAGE, seconds=300)
         _run(
             lab,
             "MEGAFLEET_XEN_URI=xen:///system",
-            "xen",
+            f"xen and {tests}",
             "tests/contracts/hypervisor/test_hypervisor.py",
         )
 

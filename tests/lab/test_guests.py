@@ -50,7 +50,7 @@ def test_linux_guests_have_their_derived_identity(linux: Lab) -> None:
         assert BRIDGE in interface.split() and vm["mac"] in interface.split()
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, pytest.param(1, marks=pytest.mark.lab_long)])
 def test_the_dom0_is_answered_from_the_derived_address_and_mac(linux: Lab, index: int) -> None:
     mac = linux.fleetctl("vms", "show", f"{LINUX}-{index}")["mac"]
     linux.ssh(f"ping -c 5 -W 10 {ADDRESSES[index]}")  # fails when nothing is answered
@@ -70,6 +70,7 @@ def test_guests_answer_each_other_and_the_dom0_answers_them(linux: Lab) -> None:
                  "reached 42")  # fmt: skip
 
 
+@pytest.mark.lab_long  # one of another kernel is in test_trouble
 def test_a_guest_destroyed_behind_the_agents_back_starts_again_on_its_own_clone(
     linux: Lab,
 ) -> None:

@@ -17,6 +17,10 @@ KERNEL = "/var/lib/megafleet/guests/tiny.elf"
 VIRSH = "virsh -q -c xen:///system"
 
 
+def _long(step: str) -> Any:
+    return pytest.param(step, marks=pytest.mark.lab_long)
+
+
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     with Lab(FLEET).without_fleet() as lab:
@@ -54,7 +58,7 @@ def afresh(lab: Lab) -> None:
     lab.fleetctl("apply", "-f", str(SAMPLE))
 
 
-@pytest.mark.parametrize("step", ["clone", "define", "start", "await_ready"])
+@pytest.mark.parametrize("step", ["define", *map(_long, ("clone", "start", "await_ready"))])
 def test_an_agent_killed_at_a_step_of_bringing_up_goes_on(lab: Lab, step: str) -> None:
     lab.scale(1)
     domains = lab.domains()
@@ -65,7 +69,7 @@ def test_an_agent_killed_at_a_step_of_bringing_up_goes_on(lab: Lab, step: str) -
     assert set(lab.clones()) == lab.names(0, 1, 2) == lab.defined()
 
 
-@pytest.mark.parametrize("step", ["undefine", "destroy"])
+@pytest.mark.parametrize("step", ["destroy", _long("undefine")])
 def test_an_agent_killed_at_a_step_of_removing_goes_on(lab: Lab, step: str) -> None:
     lab.scale(3)
     domains = lab.domains()
