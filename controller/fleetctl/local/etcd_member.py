@@ -160,8 +160,8 @@ def restore(file: Path, member: MemberSettings, digest: str, aside: Path) -> Non
 
 
 def beside(data_dir: Path, word: str) -> Path:
-    """A folder on the same file system, for what was in this one or is to be: the last part of a
-    mount point has no room beside it, and lies in it."""
+    """A folder on the same file system, for what was in this one or is to be. Beside a mount point
+    another file system begins: there it lies within."""
     if os.path.ismount(data_dir):
         return data_dir / word
     return data_dir.with_name(f"{data_dir.name}.{word}")
