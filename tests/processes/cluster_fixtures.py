@@ -12,15 +12,17 @@ from tests.processes.small_cluster import SmallCluster
 
 @pytest.fixture(scope="session")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallCluster]:
-    """24 hosts in 4 racks, 40 VMs each. Its processes are not to be touched."""
+    """24 hosts in 4 racks, 40 VMs each."""
     with SmallCluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
 
 
 @pytest.fixture
 def cluster(shared_cluster: SmallCluster) -> Iterator[SmallCluster]:
-    """Without fleets, and with no host cordoned, before the test and after it."""
+    """Without fleets, with all its processes, and with no host cordoned, before the test and after
+    it. What its leader remembers is of all tests before."""
     yield shared_cluster
+    shared_cluster.start_what_is_down()
     shared_cluster.remove(*shared_cluster.records())
     request = wire.ListHostsRequest(cordoned_only=True)
     for host in shared_cluster.stub.ListHosts(request, timeout=30).hosts:

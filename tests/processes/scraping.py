@@ -6,6 +6,8 @@ import urllib.request
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.processes.daemons import eventually
+
 Series = dict[tuple[str, ...], float]
 
 
@@ -18,4 +20,18 @@ def scraped(address: str) -> Series:
         for sample in family.samples:
             labels = (sample.labels[key] for key in sorted(sample.labels))
             found[sample.name.removeprefix("megafleet_"), *labels] = sample.value
+    return found
+
+
+def scraped_anew(address: str, before: Series) -> Series:
+    """What a controller reads after this. It tells each reading again for a while; readings are
+    known by how long ago it looked at the store."""
+    age = ("store_look_age_seconds",)
+
+    def newer() -> Series | None:
+        told = scraped(address)
+        return told if told.get(age) != before.get(age) else None
+
+    found = eventually(newer, f"{address} reads its metrics anew")
+    assert found is not None
     return found

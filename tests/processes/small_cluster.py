@@ -86,6 +86,15 @@ class SmallCluster:
     def __exit__(self, *_: object) -> None:
         self._end()
 
+    def start_what_is_down(self) -> None:
+        """What a test has killed and, since it failed, not started again. Ask when it is live."""
+        programs: list[Controller | Hollow] = [self.controller, *self.hollows]
+        down = [one for one in programs if not one.running]
+        for one in down:
+            one.start()
+        if down:
+            self.until_live()
+
     def _end(self) -> None:
         self._channel.close()
         self._etcd_channel.close()

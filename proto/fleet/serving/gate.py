@@ -104,18 +104,22 @@ class Gate(grpc.aio.ServerInterceptor):
             rule = replace(rule, roles=frozenset(Role))
         answer = _answering(handler, _Reader(name.rpartition("/")[2], rule, handler))
 
-        async def gated(requests: AsyncIterator[bytes], context: Context) -> None:
+        async def gated(requests: AsyncIterator[bytes], context: Context) -> Any:
             try:
                 caller = self._admit(context, rule)
                 counted = self._counts.counted(caller, rule.weight, rule.long)
             except Refusal as refusal:
                 await abort(context, refusal)
             with counted:
-                await answer(context)
+                return await answer(context)
 
-        return grpc.stream_stream_rpc_method_handler(
-            gated, response_serializer=handler.response_serializer
+        # The one answer of a call and its end are sent at once.
+        made = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
         )
+        return made(gated, response_serializer=handler.response_serializer)
 
 
 class _Reader:
@@ -176,27 +180,25 @@ class _Reader:
         )
 
 
-def _answering(handler: Any, reader: _Reader) -> Callable[[Context], Awaitable[None]]:
-    """The handler as one of streams of bytes."""
+def _answering(handler: Any, reader: _Reader) -> Callable[[Context], Awaitable[Any]]:
+    """The handler as one that takes a stream of bytes. Gives the answer of a method that has one;
+    those of others are sent."""
     method = (
         handler.stream_stream or handler.stream_unary or handler.unary_stream or handler.unary_unary
     )
 
-    async def answer(context: Context) -> None:
+    async def answer(context: Context) -> Any:
         if handler.request_streaming:
             async with aclosing(reader.each(context)) as asked:
-                await respond(asked, context)
-        else:
-            await respond(await reader.only(context), context)
+                return await respond(asked, context)
+        return await respond(await reader.only(context), context)
 
-    async def respond(asked: Any, context: Context) -> None:
+    async def respond(asked: Any, context: Context) -> Any:
         answering = method(asked, context)
-        if inspect.isasyncgen(answering):
-            async for one in answering:
-                await context.write(one)
-            return
-        answered = await answering
-        if not handler.response_streaming:
-            await context.write(answered)
+        if not inspect.isasyncgen(answering):
+            return await answering
+        async for one in answering:
+            await context.write(one)
+        return None
 
     return answer

@@ -61,6 +61,10 @@ def test_a_controller_and_hollow_hosts_are_scraped_while_a_fleet_grows(tmp_path:
 
         eventually(measured, "a scale is measured")
         assert [part for part in small.stub.Backup(cluster.BackupRequest(), timeout=30)]
+        # A scrape is told again for a while.
+        eventually(
+            lambda: ("last_backup_timestamp_seconds",) in scraped(controller), "the backup is told"
+        )
         told_by_all = told_metrics(controller) | told_metrics(hollow)
         assert asked_of_metrics() - told_by_all == OF_REAL_POOLS
 

@@ -183,20 +183,22 @@ def test_a_scale_that_meets_the_death_of_etcd_is_told_the_truth(cluster: SmallCl
 
 
 def test_a_second_host_with_the_same_certificate_is_refused_and_reported(
-    cluster: SmallCluster, tmp_path: Path
+    expendable: SmallCluster, tmp_path: Path
 ) -> None:
-    cluster.apply()
-    cluster.scale_and_wait(TOTAL)
-    twin = Hollow(tmp_path, 3, 3, cluster.controller.address, name="twin")
+    expendable.apply()
+    expendable.scale_and_wait(40)
+    twin = Hollow(tmp_path, 3, 3, expendable.controller.address, name="twin")
     twin.start()
     try:
         said = eventually(
-            lambda: [one for one in cluster.events("host_refused") if one.host == "hollow-00003"],
+            lambda: [
+                one for one in expendable.events("host_refused") if one.host == "hollow-00003"
+            ],
             "the twin is refused",
         )
         assert "two dom0s use one certificate" in said[0].message
         assert twin.listing() == {}
-        cluster.check("spv", TOTAL)
+        expendable.check("spv", 40)
     finally:
         twin.kill()
 
