@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from fleet.certificates.certificate import read_certificate
-from fleet.certificates.signing_request import make_request, new_key
+from fleet.certificates.signing_request import new_key
 from fleet.peers import holder_of
 from fleet.transport import Peer, Role
-from fleet.v1 import agent_pb2 as wire
-from fleet.v1 import joining_pb2 as joining
 from fleet.v1 import types_pb2 as types
 from fleet_controller.core.refusals import Reason, Refused
 from fleet_controller.election.election import LeadershipLost
@@ -28,44 +24,11 @@ from fleet_controller.store.memory import MemoryStore
 from fleet_controller.store.port import StoreError
 from tests.doubles.faulty_store import Fault, FaultyStore
 from tests.doubles.joining_hosts import issuer_in, join_request, token_request
-from tests.doubles.leading import QUICK, leading, until
+from tests.doubles.leading import leading, until
 from tests.doubles.obedient_agents import Network
+from tests.in_process.joining_machines import FROM, joins, outcome, scenes
 from tests.in_process.six_hosts import ME, Stage, kinds, play, told
 from tests.virtual_loop import run_virtual
-
-FROM = "10.0.0.7"
-Scene = Callable[[Leader], Awaitable[None]]
-
-
-def scenes(folder: Path, *played: Scene, settings: LeaderSettings = QUICK) -> None:
-    """Each under a leader of its own, on one store."""
-
-    async def whole() -> None:
-        store = FaultyStore(MemoryStore(asyncio.get_running_loop().time))
-        around = JoiningEnvironment(
-            issuer_in(folder), controllers=lambda: ["c1:7440"], settings="guests = 40"
-        )
-        for scene in played:
-            async with leading(store, Network(), settings, joining=around) as leader:
-                await scene(leader)
-
-    run_virtual(whole())
-
-
-async def joins(
-    leader: Leader, host: str, key: bytes = b"", address: str = FROM, **of: Any
-) -> joining.JoinResponse:
-    request = join_request(host, leader.memory.events.now(), key=key, **of)
-    return await leader.joins.join(request, address)
-
-
-async def outcome(leader: Leader, host: str, key: bytes = b"", address: str = FROM) -> str:
-    """Empty when it has joined, else why not."""
-    try:
-        await joins(leader, host, key, address)
-    except Refused as refused:
-        return refused.reason
-    return ""
 
 
 def test_a_host_gets_its_certificate_controllers_labels_and_settings(tmp_path: Path) -> None:
@@ -382,27 +345,6 @@ def test_where_the_outcome_of_the_write_is_unknown_the_host_asks_again(
     run_virtual(whole())
 
 
-def test_a_certificate_is_renewed_for_its_own_name_alone(tmp_path: Path) -> None:
-    async def scene(leader: Leader) -> None:
-        def asked(host: str) -> joining.RenewRequest:
-            clock = leader.memory.events.now()
-            signing = make_request(host, new_key())
-            return joining.RenewRequest(signing_request=signing, clock_unix=clock)
-
-        answer = leader.renewals.renew("h1", asked("h1"))
-        assert str(holder_of(read_certificate(answer.certificates))) == "agent/h1"
-        with pytest.raises(Refused, match="h1 asks for a certificate of h2"):
-            leader.renewals.renew("h1", asked("h2"))
-        with pytest.raises(Refused, match="cannot be read"):
-            leader.renewals.renew("h1", joining.RenewRequest(signing_request=b"x"))
-        for _ in range(7):
-            leader.renewals.renew("h1", asked("h1"))
-        with pytest.raises(Refused, match="renews its certificate too often"):
-            leader.renewals.renew("h1", asked("h1"))
-
-    scenes(tmp_path, scene)
-
-
 def test_without_an_issuing_key_it_is_said_what_is_missing() -> None:
     async def whole() -> None:
         store = MemoryStore(asyncio.get_running_loop().time)
@@ -413,20 +355,3 @@ def test_without_an_issuing_key_it_is_said_what_is_missing() -> None:
             await until(lambda: leader.renewals.trust is None)
 
     run_virtual(whole())
-
-
-def test_hosts_that_hold_other_certificates_than_they_are_to_are_counted(tmp_path: Path) -> None:
-    async def scene(leader: Leader) -> None:
-        trust = leader.renewals.trust
-        assert trust is not None
-        former = joining.Trust(authorities=[bytes(32)], issuing=trust.issuing)
-        for host, held in {"h1": trust, "h2": former, "h3": None}.items():
-            await leader.announcements.announce(host, f"{host}:1", types.HostFacts())
-            report = wire.Report(full=True, facts=types.HostFacts(trust=held))
-            leader.memory.observed.reported(host, report, 0)
-        assert leader.renewals.count_behind() == 1
-        assert [leader.renewals.is_behind(host) for host in ("h1", "h2", "h3")] == [
-            False, True, False,
-        ], "an older agent does not say"  # fmt: skip
-
-    scenes(tmp_path, scene)
