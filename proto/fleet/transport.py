@@ -37,6 +37,10 @@ KEEPALIVE_TIMEOUT_MS = 20_000
 MAX_MESSAGE_BYTES = 16 * 1024 * 1024
 
 _MOST_RECEIVED = "grpc.max_receive_message_length"
+# What may be under way to the caller, of one call, where gRPC does not measure the line.
+_UNDER_WAY_BYTES = 512 * 1024
+# gRPC pings for what comes, to learn how much the line takes. Of small messages each costs a ping.
+UNMEASURED: tuple[str, Any] = ("grpc.http2.bdp_probe", 0)
 
 _COMMON: tuple[tuple[str, Any], ...] = (
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
@@ -140,11 +144,11 @@ def dns_name(role: Role, name: str) -> str:
 
 
 def channel_options(
-    expected_name: str, most_received: int = MAX_MESSAGE_BYTES
+    expected_name: str, most_received: int = MAX_MESSAGE_BYTES, *, measured: bool = True
 ) -> list[tuple[str, Any]]:
     """Options for a channel whose server must hold a certificate with this DNS name.
     `most_received`: bytes of one message of the server's; a larger one is not read, and ends its
-    call with RESOURCE_EXHAUSTED.
+    call with RESOURCE_EXHAUSTED. `measured`: for what comes in bulk, gRPC measures the line.
 
     Each channel has its own connection: gRPC would else share one between equal targets.
     """
@@ -155,6 +159,7 @@ def channel_options(
         ("grpc.use_local_subchannel_pool", 1),
         ("grpc.initial_reconnect_backoff_ms", 500),
         ("grpc.max_reconnect_backoff_ms", 10_000),
+        *(() if measured else (UNMEASURED, ("grpc.http2.lookahead_bytes", _UNDER_WAY_BYTES))),
     ]
 
 

@@ -52,7 +52,7 @@ class GrpcControllerClient:
         self._deadline = deadline
 
     async def announce(self, endpoint: str, address: str, facts: types.HostFacts) -> float:
-        options = channel_options(CONTROLLER_NAME)
+        options = channel_options(CONTROLLER_NAME, measured=False)
         async with grpc.aio.secure_channel(
             target(endpoint), self._identity.for_channel(), options
         ) as channel:
@@ -67,7 +67,7 @@ class GrpcControllerClient:
 
     async def renew(self, endpoint: str, request: joining.RenewRequest) -> joining.RenewResponse:
         """Raises CannotRenew."""
-        options = channel_options(CONTROLLER_NAME)
+        options = channel_options(CONTROLLER_NAME, measured=False)
         credentials = self._identity.for_channel()
         async with grpc.aio.secure_channel(target(endpoint), credentials, options) as channel:
             call = single_call(channel, _RENEW, joining.RenewResponse)

@@ -103,7 +103,7 @@ def longest_seconds(invitation: Invitation) -> float:
 async def _call(endpoint: str, authority: bytes, request: wire.JoinRequest) -> wire.JoinResponse:
     """Raises JoinRefused, JoinFailed."""
     credentials = grpc.ssl_channel_credentials(authority)
-    options = channel_options(CONTROLLER_NAME, _MOST)
+    options = channel_options(CONTROLLER_NAME, _MOST, measured=False)
     async with grpc.aio.secure_channel(target(endpoint), credentials, options) as channel:
         try:
             answer: wire.JoinResponse = await JoinServiceStub(channel).Join(

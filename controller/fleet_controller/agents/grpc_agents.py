@@ -42,7 +42,8 @@ class GrpcDialer:
                 "cannot be understood; it is dialled once it announces itself"
             )
         self._open += 1
-        options = channel_options(dns_name(Role.AGENT, host_id), MOST_REPORT_BYTES)
+        name = dns_name(Role.AGENT, host_id)
+        options = channel_options(name, MOST_REPORT_BYTES, measured=False)
         # The scheme is ours: an address is a host and a port, whatever it looks like.
         channel = grpc.aio.secure_channel(target(address), self._identity.for_channel(), options)
         return GrpcConnection(channel, f"{host_id} at {address}", self._closed)

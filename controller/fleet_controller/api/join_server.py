@@ -16,7 +16,7 @@ from fleet.service import Context
 from fleet.serving.call_counts import CallBounds, CallCounts
 from fleet.serving.gate import Gate, Rule, ruled, rules_of
 from fleet.serving.server_options import server_options
-from fleet.transport import Peer, Refusal, Role, abort, detail_of
+from fleet.transport import UNMEASURED, Peer, Refusal, Role, abort, detail_of
 from fleet.v1 import joining_pb2 as joining
 from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleet.v1.joining_pb2_grpc import JoinServiceServicer, add_JoinServiceServicer_to_server
@@ -79,6 +79,7 @@ def join_server(
     """Not started; and its port. Raises RuntimeError where it cannot listen."""
     gate = Gate(rules_of(api, SERVICE), _admit, CallCounts(_BOUNDS))
     options = server_options(MAX_REQUEST_BYTES, _STREAMS, connections, _IDLE_MS)
+    options.append(UNMEASURED)
     server = grpc.aio.server(interceptors=(gate,), options=options)
     add_JoinServiceServicer_to_server(api, server)
     return server, server.add_secure_port(listen, identity.for_join_server())
