@@ -16,7 +16,7 @@ from fleet_controller.core.events.failure_news import (
 )
 from fleet_controller.events import KEPT_OF_KIND, EventLog
 from fleet_controller.replica.leader import Leader
-from tests.controller.leader.test_answers import Agents, fleet_of, play, scale
+from tests.controller.leader.asked_leader import Agents, fleet_of, play, scale
 
 WHAT = FailureKind("u1", "no_memory")
 STEP = 5.0
