@@ -92,6 +92,8 @@ def page_of(
     try:
         page.goto(address)
         seen.until(lambda: seen.state["hosts"], "the page shows hosts")
+        # With the figures come banners, which move the picture.
+        page.locator("#figures dd").first.wait_for()
         yield seen
         assert not seen.errors
     finally:

@@ -9,7 +9,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Route
 
 from fleet.v1 import types_pb2 as types
 from tests.browser.open_wall import Seen, Wall, page_of, wall_of
@@ -74,14 +74,56 @@ def test_figures_are_those_of_status(browser: Browser, cluster: SmallCluster, wa
         assert "700 running" in seen.page.locator("#wall").get_attribute("aria-label")  # type: ignore[operator]
 
 
+def first_vm(wall: Wall, host: str) -> str:
+    first = wall.fleetctl("vms", "--host", host, "-o", "json").json["vms"][0]
+    return f"spv/{first['index']}: running"
+
+
 def test_hovering_names_host_and_vm(browser: Browser, cluster: SmallCluster, wall: Wall) -> None:
     host = cluster.hosts[3]
-    first = wall.fleetctl("vms", "--host", host, "-o", "json").json["vms"][0]
     with page_of(browser, wall.address) as seen:
         seen.page.mouse.move(*seen.middle(host, 0))
         tip = seen.page.locator("#tip")
-        seen.until(lambda: f"spv/{first['index']}: running" in tip.inner_text(), "the VM's name")
+        seen.until(lambda: first_vm(wall, host) in tip.inner_text(), "the VM's name")
         assert host in tip.inner_text()
+
+
+def test_a_pointer_that_rests_is_told_of_what_changes_under_it(
+    browser: Browser, cluster: SmallCluster, wall: Wall
+) -> None:
+    host = cluster.hosts[3]
+    with page_of(browser, wall.address) as seen:
+        tip = seen.page.locator("#tip")
+        seen.page.mouse.move(*seen.middle(host, 0))
+        seen.until(lambda: host in tip.inner_text(), "the host under the pointer")
+        seen.page.keyboard.press("+")
+        seen.until(lambda: host not in tip.inner_text(), "the picture moved, and the tip with it")
+        seen.page.keyboard.press("-")
+        seen.until(lambda: first_vm(wall, host) in tip.inner_text(), "the VM's name again")
+        cluster.scale_and_wait(0)
+        seen.until(lambda: "free" in tip.inner_text(), "its VM is gone")
+        cluster.scale_and_wait(TOTAL)
+        seen.until(lambda: first_vm(wall, host) in tip.inner_text(), "another has come")
+
+
+def test_an_answer_about_what_is_under_the_pointer_may_be_lost(
+    browser: Browser, cluster: SmallCluster, wall: Wall
+) -> None:
+    host, lost = cluster.hosts[3], list[Route]()
+
+    def lose_the_first(route: Route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route)
+            route.abort()
+
+    with page_of(browser, wall.address) as seen:
+        seen.page.route("**/host?*", lose_the_first)
+        seen.page.mouse.move(*seen.middle(host, 0))
+        tip = seen.page.locator("#tip")
+        seen.until(lambda: first_vm(wall, host) in tip.inner_text(), "the VM's name")
+        assert lost
 
 
 def test_a_click_opens_a_host_and_the_address_leads_back_to_it(

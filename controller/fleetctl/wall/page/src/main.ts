@@ -10,7 +10,7 @@ import { Legend } from "./legend.js";
 import { faded, palette, type Kind, type Palette } from "./palette.js";
 import { Past } from "./past.js";
 import { pictureOn } from "./picture.js";
-import { Tip, indexOf } from "./pointer.js";
+import { Tip, indexOf, type Pointer } from "./pointer.js";
 import { connectionIs, keepTelling, onProblem, otherIs } from "./standing.js";
 import { watch } from "./stream.js";
 
@@ -27,6 +27,7 @@ let shape: Geometry = geometry(states, 1, 1), colours: Palette, ofStates: Palett
 const PAUSES = 3;
 let pause = 0;
 let chosen = -1, zoom = 0, due = false, frames = 0, bytes = 0, drawn = 0;
+let pointer: Pointer | null = null;  // while it is over the picture
 
 const stored = (name: string) => { try { return localStorage.getItem(name); } catch { return null; } };
 const store = (name: string, value: string) => { try { localStorage.setItem(name, value); } catch { /* private */ } };
@@ -70,6 +71,7 @@ function fit(): void {
   canvas.style.width = `${shape.width * shape.stretch / ratio}px`;
   canvas.style.height = `${shape.height * shape.stretch / ratio}px`;
   frame();
+  point();
   soon();
 }
 
@@ -106,6 +108,7 @@ function tell(): void {
   canvas.setAttribute("aria-label", `${what}: ${told.filter(Boolean).join(", ")}`);
   const back = byId<HTMLInputElement>("back");
   if (!earlier) back.min = String(-Math.floor(past.seconds(performance.now())));
+  point();
 }
 
 // The block that is chosen, by its number; -1 for none.
@@ -162,14 +165,19 @@ function open(block: number, cell = 0): void {
   else turn({ host: id });
 }
 
-function under(event: MouseEvent): Place | null {
+function under({ clientX, clientY }: Pointer): Place | null {
   const box = canvas.getBoundingClientRect(), ratio = window.devicePixelRatio / shape.stretch;
-  return placeAt(shape, shown(), Math.floor((event.clientX - box.left) * ratio), Math.floor((event.clientY - box.top) * ratio));
+  return placeAt(shape, shown(), Math.floor((clientX - box.left) * ratio), Math.floor((clientY - box.top) * ratio));
 }
 
-canvas.addEventListener("mousemove", event => tip.show(event, under(event),
-  { cells: shown(), states, shape, byFleet: grouping === "fleet" && !earlier, isPast: Boolean(earlier) }));
-canvas.addEventListener("mouseleave", () => tip.hide());
+// A pointer that rests is told of what moves or changes under it, too.
+function point(): void {
+  if (pointer) tip.show(pointer, under(pointer),
+    { cells: shown(), states, shape, byFleet: grouping === "fleet" && !earlier, isPast: Boolean(earlier) });
+}
+
+canvas.addEventListener("mousemove", event => { pointer = event; point(); });
+canvas.addEventListener("mouseleave", () => { pointer = null; tip.hide(); });
 canvas.addEventListener("click", event => { const place = under(event); if (place) open(place.block, place.cell); });
 
 const search = byId<HTMLInputElement>("search");

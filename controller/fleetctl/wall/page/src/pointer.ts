@@ -5,29 +5,33 @@ import { ask, byId, count, make } from "./dom.js";
 import { countsAt, type Geometry, type Place } from "./geometry.js";
 import { cellText, type HostTold } from "./host.js";
 
-const DWELL_MS = 150, FRESH_MS = 3000, MOST_KNOWN = 50;
+const DWELL_MS = 150, FRESH_MS = 3000, KEPT_MS = 20000, MOST_KNOWN = 50;
 
+export interface Pointer { clientX: number; clientY: number }
 export interface Shown { cells: Cells; states: Cells; shape: Geometry; byFleet: boolean; isPast: boolean }
 
 export class Tip {
   private readonly element = byId("tip");
   private readonly view = byId("view");
   private readonly known = new Map<string, { at: number; told: any }>();
+  private readonly asking = new Set<string>();
+  private wanted: { asked: string; say: (told: any) => void } | null = null;
   private timer = 0;
 
   hide(): void {
-    clearTimeout(this.timer);
+    this.forget();
     this.element.hidden = true;
   }
 
-  show(event: MouseEvent, place: Place | null, shown: Shown): void {
-    clearTimeout(this.timer);
+  // Also for a pointer that rests while what is under it changes.
+  show(pointer: Pointer, place: Place | null, shown: Shown): void {
+    this.forget();
     this.element.hidden = !place;
     if (!place) return;
     const { cells, shape } = shown, block = cells.hosts[place.block], value = cells.of(place.block)[place.cell];
     const head = shown.byFleet ? block.rack : `${block.id}${block.rack ? ` · rack ${block.rack}` : ""}`;
     const say = (what: string) => this.element.replaceChildren(make("b", head), make("br"), what);
-    this.place(event);
+    this.place(pointer);
     if (shape.shrink > 1) return say(summed(countsAt(shape, cells, place), cells.names));
     const said = cells.names[value] ?? "";
     const more = cells.isOfStates || value === FREE ? "" : `, ${said}`;
@@ -45,23 +49,35 @@ export class Tip {
     this.later(`host?id=${encodeURIComponent(block.id)}`, (told: HostTold) => say(cellText(told, place.cell, state()) + more));
   }
 
+  // An answer is said while it is not too old, and asked for anew once it is no longer fresh.
   private later(asked: string, say: (told: any) => void): void {
-    const before = this.known.get(asked);
-    if (before && performance.now() - before.at < FRESH_MS) return say(before.told);
-    this.timer = window.setTimeout(async () => {
-      const timer = this.timer, told = await ask(asked).catch(() => null);
-      if (!told) return;
-      if (this.known.size > MOST_KNOWN) this.known.clear();
-      this.known.set(asked, { at: performance.now(), told });
-      if (timer === this.timer) say(told);  // the pointer is still there
-    }, DWELL_MS);
+    this.wanted = { asked, say };
+    const before = this.known.get(asked), age = before ? performance.now() - before.at : Infinity;
+    if (before && age < KEPT_MS) say(before.told);
+    if (age >= FRESH_MS) this.timer = window.setTimeout(() => void this.askFor(asked), DWELL_MS);
   }
 
-  private place(event: MouseEvent): void {
+  private async askFor(asked: string): Promise<void> {
+    if (this.asking.has(asked)) return;
+    this.asking.add(asked);
+    const told = await ask(asked).catch(() => null);  // asked again while the pointer is there
+    this.asking.delete(asked);
+    if (!told) return;
+    if (this.known.size > MOST_KNOWN) this.known.clear();
+    this.known.set(asked, { at: performance.now(), told });
+    if (this.wanted?.asked === asked) this.wanted.say(told);
+  }
+
+  private forget(): void {
+    clearTimeout(this.timer);
+    this.wanted = null;
+  }
+
+  private place({ clientX, clientY }: Pointer): void {
     const { view, element } = this, box = view.getBoundingClientRect();
-    const right = event.clientX - box.left > box.width - 240;
-    element.style.left = `${event.clientX - box.left + view.scrollLeft + (right ? -220 : 14)}px`;
-    element.style.top = `${event.clientY - box.top + view.scrollTop + 14}px`;
+    const right = clientX - box.left > box.width - 240;
+    element.style.left = `${clientX - box.left + view.scrollLeft + (right ? -220 : 14)}px`;
+    element.style.top = `${clientY - box.top + view.scrollTop + 14}px`;
   }
 }
 
