@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from fleet.v1.cluster_pb2_grpc import ClusterServiceStub
 from fleetctl.local import authority_rotation as rotation
 from megafleet.fleet_file.parser import parse_fleet_file
 from tests.bench.cluster_under_test import cpu_seconds, until
+from tests.bench.machine_speed import loop_ms
 from tests.bench.measures import SAMPLE, Measured
 from tests.certificates import authority, identity, issue
 from tests.doubles.joining_hosts import issuing_folder
@@ -30,6 +32,9 @@ _IDLE_SECONDS = 20.0
 # Seconds between two questions. They are the controller's work, too: where its CPU is measured they
 # are few.
 _PAUSE, _LONG_PAUSE = 0.5, 5.0
+# Each host has a disk of its own. Here they would share one, and the time to make their files
+# would be that of its file system: they are in memory where there is such a folder.
+_MEMORY = Path("/dev/shm")
 
 
 class Bare(Daemon):
@@ -53,15 +58,16 @@ def joining(
     home: Path, hosts: int, say: Callable[[str], None], out: Measured, *, replace: bool
 ) -> None:
     """One controller, one etcd; all on this machine. `replace`: also the authority."""
-    with _controller(home) as (controller, where, stub):
+    with _disks(home) as (disks, kind), _controller(home) as (controller, where, stub):
         operator = issue(home / "operator", Role.OPERATOR, "tester")
         fleetctl = Fleetctl(home, (controller.address,), operator)
         token = home / "token"
         made = fleetctl("tokens", "create", "--name", "hollow-*", "--uses", str(hosts))
         token.write_text(made.out)
-        bare = list(_bare(home, hosts, token, where))
+        bare = list(_bare(disks, hosts, token, where))
         try:
             say(f"{hosts:,} hosts join by one token")
+            speed = loop_ms()
             began, before = time.monotonic(), cpu_seconds(controller.pid)
             for one in bare:
                 one.start(controller.address)
@@ -73,6 +79,8 @@ def joining(
             out.notes["joining"] = {
                 "controller_cpu_s": round(used, 2),
                 "hosts_cpu_s": round(theirs, 2),
+                "hosts_files": kind,
+                "loop_ms_before_and_after": [speed, loop_ms()],
             }
             _renew(home, hosts, controller.pid, stub, say, out)
             if replace:
@@ -172,6 +180,16 @@ def _controller(home: Path) -> Iterator[tuple[Controller, str, ClusterServiceStu
     finally:
         controller.kill()
         etcd.kill()
+
+
+@contextmanager
+def _disks(home: Path) -> Iterator[tuple[Path, str]]:
+    """A folder for what hosts write, and what it is."""
+    if not os.access(_MEMORY, os.W_OK):
+        yield home, "on disk"
+        return
+    with tempfile.TemporaryDirectory(prefix="megafleet-bench-", dir=_MEMORY) as folder:
+        yield Path(folder), "in memory"
 
 
 def _bare(home: Path, hosts: int, token: Path, where: str) -> Iterator[Bare]:

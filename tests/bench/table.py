@@ -9,11 +9,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from tests.bench.machine_speed import loop_ms
 from tests.bench.measures import Measured
 
 
 def tell(out: Measured, conditions: dict[str, Any], file: Path) -> bool:
     """Prints it, and writes it as JSON. Whether a figure misses what it must be."""
+    conditions["loop_ms_at_end"] = loop_ms()
     conditions["load_at_end"] = [round(load, 2) for load in os.getloadavg()]
     file.write_text(json.dumps({"conditions": conditions} | out.as_json(), indent=2) + "\n")
     _say(out, conditions)
@@ -27,6 +29,7 @@ def conditions_here() -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "grpcio": version("grpcio"),
+        "loop_ms_at_start": loop_ms(),
         "load_at_start": [round(load, 2) for load in os.getloadavg()],
         "all_parties_on_this_machine": True,
         "mtls": True,
