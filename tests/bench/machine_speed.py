@@ -9,8 +9,8 @@ _STEPS, _ROUNDS = 1_000_000, 5
 
 
 def loop_ms() -> float:
-    """CPU milliseconds of a loop of a million steps, the median of five. What else is measured
-    within the same minute took as much longer, or less, as this did."""
+    """CPU milliseconds of a loop of a million steps, the median of five: what is measured while
+    it is high was measured on a slow machine. It is of one moment, and of one core."""
     return round(statistics.median(_round() for _ in range(_ROUNDS)), 1)
 
 
