@@ -74,6 +74,20 @@ def test_figures_are_those_of_status(browser: Browser, cluster: SmallCluster, wa
         assert "700 running" in seen.page.locator("#wall").get_attribute("aria-label")  # type: ignore[operator]
 
 
+def test_figures_have_their_place_before_they_come(
+    browser: Browser, cluster: SmallCluster, wall: Wall
+) -> None:
+    """Whoever has aimed at a cell by then still points at it."""
+    host = cluster.hosts[3]
+    without = """host => {
+        document.getElementById("figures").replaceChildren();
+        return megafleetWall.middle(host, 0);
+    }"""
+    with page_of(browser, wall.address) as seen:
+        before = seen.middle(host, 0)
+        assert tuple(seen.page.evaluate(without, host)) == before
+
+
 def first_vm(wall: Wall, host: str) -> str:
     first = wall.fleetctl("vms", "--host", host, "-o", "json").json["vms"][0]
     return f"spv/{first['index']}: running"
